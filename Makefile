@@ -1,0 +1,145 @@
+# `make` lists the targets. `make demo` needs only Python 3.11 or newer; what else a target needs it sets up by itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# Worker processes of the fast tests. Suites with real parts run one test after the other: they measure time and kill things.
+WORKERS ?= auto
+
+# Those of the given test folders that hold tests.
+with_tests = $(foreach name,$(1),$(if $(shell find tests/$(name) -name 'test_*.py' -print -quit 2>/dev/null),tests/$(name)))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+# .venv is made in three steps, each with a stamp: the bare environment, what FlowMachine runs on, the contributors' tools.
+
+# Recursive on purpose: Python is looked for only when .venv is made.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v "$$p" && break; done)
+
+# uv, when it is there, is quicker. The result is the same: the lock files pin every version and hash.
+ifneq ($(shell command -v uv),)
+INSTALL := uv pip install --quiet --python $(BIN)/python
+else
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+endif
+
+BARE := $(VENV)/.bare
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+.PHONY: venv
+venv: $(DEV) ## Make .venv with all that is needed to work on the project
+
+# Made anew when its interpreter is gone, for example because the system got a newer Python.
+$(BARE): $(shell test -x $(BIN)/python || echo no-interpreter)
+	@python='$(PYTHON)'; \
+	test -n "$$python" || { echo 'FlowMachine needs Python 3.11 or newer, and none is on PATH. Install one, or name one: make PYTHON=...' >&2; exit 1; }; \
+	rm -rf $(VENV); \
+	if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then "$$python" -m venv $(VENV); \
+	elif command -v uv >/dev/null; then uv venv --quiet --python "$$python" $(VENV); \
+	else echo "$$python cannot make virtual environments. Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; fi
+	@touch $@
+
+.PHONY: no-interpreter
+no-interpreter:
+
+$(RUNTIME): $(BARE) requirements/build.txt requirements/runtime.txt pyproject.toml
+	@echo 'Installing what FlowMachine runs on into $(VENV)'
+	@$(INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.txt
+	@echo "Installing the contributors' tools into $(VENV)"
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+.PHONY: lock
+lock: $(DEV) ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
+	$(LOCK) --group build --output-file requirements/build.txt
+	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra operator --constraint requirements/runtime.txt --output-file requirements/operator.txt
+	$(LOCK) pyproject.toml --extra operator --group dev --constraint requirements/build.txt \
+		--constraint requirements/operator.txt --output-file requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove .venv, caches and build output, but not what was provisioned in the user's cache folder
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# --- see it run -------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(RUNTIME) ## Run the example orders on the embedded log
+	@$(BIN)/flowmachine demo
+
+.PHONY: demo-kill
+demo-kill: $(RUNTIME) ## The same, with the engine killed in the middle
+	@$(BIN)/flowmachine demo --kill
+
+.PHONY: kafka-up
+kafka-up: $(DEV) ## Start a real Kafka broker (needs Java and Maven)
+	@$(BIN)/python -m dev.kafka up
+
+.PHONY: kafka-down
+kafka-down: $(DEV) ## Stop that broker
+	@$(BIN)/python -m dev.kafka down
+
+# --- judge ------------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: check-format check-lint check-types check-layers check-tidy ## Format, lint, types, layers, tidiness; changes nothing
+
+.PHONY: check-format
+check-format: $(DEV)
+	$(BIN)/ruff format --check --quiet --diff .
+
+.PHONY: check-lint
+check-lint: $(DEV)
+	$(BIN)/ruff check --quiet --output-format concise .
+
+.PHONY: check-types
+check-types: $(DEV)
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+.PHONY: check-layers
+check-layers: $(DEV)
+	$(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: check-tidy
+check-tidy: $(DEV)
+	$(PYTEST) -q tests/unit/test_tidy.py
+
+.PHONY: format
+format: $(DEV) ## Format the code and apply the lint fixes that are safe
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: test-fast test-real ## All tests, real parts included: they are provisioned and cached at first use
+
+.PHONY: test-fast
+test-fast: $(DEV) ## Tests that need nothing but Python: unit, property, model, simulation, compat
+	$(PYTEST) -n $(WORKERS) $(call with_tests,unit property model simulation compat)
+
+.PHONY: test-real
+test-real: $(DEV) ## Tests against real parts: contract, integration, kubernetes, e2e
+	@folders='$(strip $(call with_tests,contract integration kubernetes e2e))'; \
+	if [ -n "$$folders" ]; then $(PYTEST) $$folders; else echo 'There are no tests against real parts yet.'; fi
+
+.PHONY: bench
+bench: $(DEV) ## Measure throughput and latency
+	@$(BIN)/python -m bench

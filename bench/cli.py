@@ -1,0 +1,145 @@
+"""`python -m bench [--quick] [--only NAME,...] [--out DIR]`: options, and the order of it all.
+
+Exit codes: 0 everything was measured, however slow it was; 1 a round failed, with a sentence on standard error; 130
+Ctrl-C. What was measured before a failure is shown and in the file.
+"""
+
+import argparse
+import asyncio
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from bench.errors import RoundFailedError
+from bench.figures import Figure, build_latency, build_memory, build_restore, build_throughput, gather_facts
+from bench.lab import Lab
+from bench.latency import Pace, measure_latency
+from bench.memory import measure_memory
+from bench.report import Report
+from bench.restore import measure_restore
+from bench.sizes import FULL, QUICK, Sizes
+from bench.throughput import measure_throughput, warm_up
+from dev.engine_process import EngineDiedError
+from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
+from dev.kafka.provision import provision
+
+MEASUREMENTS = ("throughput", "latency", "memory", "restore")
+_NEED_WARM_BROKER = {"throughput", "latency"}
+_NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
+_BROKER_HEAP_MIB = 1024
+_INTERRUPTED = 130
+_FAILURES = (RoundFailedError, KafkaDevError, EngineDiedError, KafkaError, TimeoutError, subprocess.TimeoutExpired)
+Say = Callable[[str], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and return the exit code."""
+    options = _parse(arguments)
+    console = Console()
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {line}", highlight=False)
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it warns about normal retries on new topics
+    report: Report | None = None
+    code = 0
+    try:
+        report = Report(options.out, console, gather_facts(provision(say).version), is_quick=options.quick)
+        with console.status("measuring"):
+            _measure(options.only, QUICK if options.quick else FULL, report, say)
+    except _FAILURES as error:
+        sys.stderr.write(f"bench: {str(error) or repr(error)}\n")
+        code = 1
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: interrupted; the processes of this run were ended.\n")
+        code = _INTERRUPTED
+    if report is not None:
+        report.show()
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures FlowMachine on a real broker of this machine."
+    )
+    parser.add_argument("--quick", action="store_true", help="small amounts, under two minutes: does it all work?")
+    parser.add_argument(
+        "--only",
+        type=_parse_names,
+        default=MEASUREMENTS,
+        metavar="NAME,...",
+        help=f"some of {', '.join(MEASUREMENTS)} (all)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench-results"), metavar="DIR", help="folder of the results (./%(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    names = {name.strip() for name in text.split(",")}
+    unknown = names.difference(MEASUREMENTS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is not one of {', '.join(MEASUREMENTS)}")
+    return tuple(name for name in MEASUREMENTS if name in names)
+
+
+def _measure(names: Sequence[str], sizes: Sizes, report: Report, say: Say) -> None:
+    if not _NEED_BROKER.intersection(names):
+        asyncio.run(_measure_all(names, sizes, report, say, None))
+        return
+    with tempfile.TemporaryDirectory(prefix="flowmachine-bench-") as folder:
+        say("starting a broker")
+        started = time.monotonic()
+        with KafkaCluster(ClusterSettings(heap_mib=_BROKER_HEAP_MIB), report=say) as cluster:
+            pid = cluster.pid_of(cluster.node_ids[0])
+            assert pid is not None
+            lab = Lab(bootstrap=cluster.bootstrap, broker_pid=pid, broker_started=started, folder=Path(folder), say=say)
+            asyncio.run(_measure_all(names, sizes, report, say, lab))
+
+
+async def _measure_all(names: Sequence[str], sizes: Sizes, report: Report, say: Say, lab: Lab | None) -> None:
+    if lab is not None and _NEED_WARM_BROKER.intersection(names):
+        await warm_up(lab, sagas=sizes.warm_up_sagas, seconds=sizes.broker_warm_seconds)
+    for name in names:
+        report.add(await _MEASURE[name](sizes, say, lab))
+
+
+async def _throughput(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    return build_throughput(await measure_throughput(lab, sagas=sizes.throughput_sagas, rounds=sizes.rounds))
+
+
+async def _latency(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    pace = Pace(
+        events_per_second=sizes.latency_events_per_second,
+        seconds=sizes.latency_seconds,
+        warm_seconds=sizes.latency_warm_seconds,
+    )
+    return build_latency(await measure_latency(lab, pace, rounds=sizes.rounds))
+
+
+async def _memory(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
+    return build_memory(await measure_memory(say, sagas=sizes.memory_sagas))
+
+
+async def _restore(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    return build_restore(await measure_restore(lab, sagas=sizes.restore_sagas))
+
+
+_MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]] = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "memory": _memory,
+    "restore": _restore,
+}

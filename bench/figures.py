@@ -1,0 +1,162 @@
+"""Figures: what was measured, in which unit, what was aimed at, and on which machine.
+
+`build_*` turn rounds into figures. A figure of several rounds is their median, and the rounds are kept beside it.
+Ratios are between medians.
+"""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from bench.latency import LatencyRound
+from bench.memory import MemoryRound
+from bench.restore import RestoreRound
+from bench.throughput import ThroughputRound
+
+_ROOT = Path(__file__).resolve().parent.parent
+_KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure should be. Missing it fails nothing."""
+
+    bound: Literal["at most", "at least"]
+    value: float
+
+    def is_met(self, value: float) -> bool:
+        """Whether a figure is as it should be."""
+        return value <= self.value if self.bound == "at most" else value >= self.value
+
+
+TARGETS: dict[str, Target] = {
+    "memory.paid": Target("at most", 1.5 * _KIB),
+}
+"""By figure. Only what has been decided stands here; a figure without a target is shown all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table, and of the file."""
+
+    name: str
+    """`measurement.what`, never changed: files of different versions are compared by it."""
+    text: str
+    value: float
+    unit: str
+    rounds: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def target(self) -> Target | None:
+        """Its target, if there is one."""
+        return TARGETS.get(self.name)
+
+
+def build_throughput(rounds: Sequence[ThroughputRound]) -> list[Figure]:
+    """Rates, their ratio, and what a thousand events cost."""
+    engine = [one for one in rounds if one.program == "engine"]
+    bare = [one for one in rounds if one.program == "passthrough"]
+    figures = [
+        _median("throughput.engine", "engine", engine, "events_per_second", "events/s"),
+        _median("throughput.passthrough", "pass-through", bare, "events_per_second", "events/s"),
+    ]
+    figures += [
+        _ratio("throughput.ratio", "engine / pass-through", figures[0], figures[1]),
+        _median("throughput.engine_cpu", "CPU per 1,000, engine", engine, "cpu_seconds_per_1000", "s"),
+        _median("throughput.passthrough_cpu", "CPU per 1,000, pass-through", bare, "cpu_seconds_per_1000", "s"),
+        _median(
+            "throughput.engine_broker_cpu", "CPU per 1,000, broker, engine", engine, "broker_cpu_seconds_per_1000", "s"
+        ),
+        _median(
+            "throughput.passthrough_broker_cpu",
+            "CPU per 1,000, broker, pass-thr.",
+            bare,
+            "broker_cpu_seconds_per_1000",
+            "s",
+        ),
+    ]
+    return figures
+
+
+def build_latency(rounds: Sequence[LatencyRound]) -> list[Figure]:
+    """Quantiles and their ratios."""
+    engine = [one for one in rounds if one.program == "engine"]
+    bare = [one for one in rounds if one.program == "passthrough"]
+    figures: list[Figure] = []
+    for quantile in ("p50", "p99"):
+        of_engine = _median(f"latency.engine_{quantile}", f"engine, {quantile}", engine, f"{quantile}_ms", "ms")
+        of_bare = _median(f"latency.passthrough_{quantile}", f"pass-through, {quantile}", bare, f"{quantile}_ms", "ms")
+        text = f"ratio, {quantile}"
+        figures += [of_engine, of_bare, _ratio(f"latency.ratio_{quantile}", text, of_engine, of_bare)]
+    return figures
+
+
+def build_memory(rounds: Sequence[MemoryRound]) -> list[Figure]:
+    """Bytes per idle saga by its state, and its record."""
+    figures: list[Figure] = []
+    for one in rounds:
+        kept = (asdict(one),)
+        record = Figure(f"memory.{one.state}_record", f"its record, {one.state}", one.record_bytes, "bytes", kept)
+        figures += [
+            Figure(f"memory.{one.state}", f"an idle saga, {one.state}", one.bytes_per_saga, "bytes", kept),
+            record,
+        ]
+    return figures
+
+
+def build_restore(rounds: Sequence[RestoreRound]) -> list[Figure]:
+    """The last round is the one with sagas, the first the one without."""
+    empty, full = rounds[0], rounds[-1]
+    kept = tuple(asdict(one) for one in rounds)
+    per_saga = (full.resident_bytes - empty.resident_bytes) / full.sagas
+    sagas = f"{full.sagas:,} sagas"
+    return [
+        Figure("restore.rate", "records restored", full.records_per_second, "records/s", kept),
+        Figure("restore.ready", f"start to ready, {sagas}", full.ready_seconds, "s", kept),
+        Figure("restore.ready_empty", "start to ready, no sagas", empty.ready_seconds, "s", kept),
+        Figure("restore.resident_per_saga", "engine's memory per saga", per_saga, "bytes", kept),
+    ]
+
+
+def _median(name: str, text: str, rounds: Sequence[Any], attribute: str, unit: str) -> Figure:
+    value = median(getattr(one, attribute) for one in rounds)
+    return Figure(name, text, value, unit, tuple(asdict(one) for one in rounds))
+
+
+def _ratio(name: str, text: str, numerator: Figure, denominator: Figure) -> Figure:
+    return Figure(name, text, numerator.value / denominator.value, "ratio")
+
+
+def gather_facts(kafka_version: str) -> dict[str, Any]:
+    """The machine and the versions that a figure belongs to."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _find_line(Path("/proc/cpuinfo"), "model name"),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _KIB**3, 1),
+        "system": platform.platform(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "kafka": kafka_version,
+        "aiokafka": version("aiokafka"),
+        "revision": _find_revision(),
+    }
+
+
+def _find_line(file: Path, name: str) -> str:
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "unknown")
+
+
+def _find_revision() -> str:
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"

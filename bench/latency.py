@@ -1,0 +1,139 @@
+"""Latency: from the moment when an event is due to the moment when a read_committed consumer has its command.
+
+At a rate far below what either program can do, over all partitions, in alternating rounds. Each event moves a saga of
+its own for the first time.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from subprocess import PIPE
+
+from bench.errors import RoundFailedError
+from bench.lab import Lab
+from bench.processes import Program, child_environment, cpu_seconds
+from bench.programs import create_sagas, engine_topics, passthrough_topics, require_advanced, start_engine
+from bench.throughput import ProgramName
+from bench.workload import PAID, Names, lanes, rehearse
+
+_SETTLE_SECONDS = 1.0
+"""Between the creations and the load: what the creations left to do in the broker is done by then."""
+_NEVER = 1 << 62
+_EXTRA_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast events come, and for how long."""
+
+    events_per_second: int
+    seconds: int
+    warm_seconds: int
+
+    @property
+    def sagas(self) -> int:
+        """One for each event."""
+        return self.events_per_second * (self.seconds + self.warm_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRound:
+    """What one round says."""
+
+    program: ProgramName
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    late_ms_p99: float
+    """How late the load itself was; the latencies include it."""
+    cpu_seconds_per_1000: float
+    """Of the program, per 1,000 events, with all that it does in between."""
+    events: int
+    broker_age_seconds: float
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """The smallest value that `share` of the values do not exceed; `ordered` is not empty."""
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
+    """Create the sagas, then send each its first event."""
+    age = lab.broker_age_seconds
+    async with engine_topics(lab) as (names, engine):
+        await start_engine(engine)
+        await create_sagas(lab, names, engine, lanes(pace.sagas))
+        await asyncio.sleep(_SETTLE_SECONDS)
+        result = await _run_load(lab, "engine", engine, names, pace, age)
+        await asyncio.to_thread(require_advanced, engine, pace.sagas)
+        await asyncio.to_thread(engine.terminate)
+    return result
+
+
+async def run_passthrough_round(lab: Lab, pace: Pace) -> LatencyRound:
+    """The same load on the bare program."""
+    age = lab.broker_age_seconds
+    async with passthrough_topics(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, process):
+        await asyncio.to_thread(process.start)
+        await asyncio.sleep(_SETTLE_SECONDS)
+        result = await _run_load(lab, "passthrough", process, names, pace, age)
+        await asyncio.to_thread(process.terminate)
+    return result
+
+
+async def _run_load(
+    lab: Lab, program: ProgramName, process: Program, names: Names, pace: Pace, age: float
+) -> LatencyRound:
+    arguments = {
+        "bootstrap": lab.bootstrap,
+        "events": names.events,
+        "commands": names.commands,
+        "rate": pace.events_per_second,
+        "seconds": pace.seconds,
+        "warm-seconds": pace.warm_seconds,
+    }
+    used_before = cpu_seconds(process.pid)
+    load = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.load", *(f"--{name}={value}" for name, value in arguments.items())),
+        stdout=PIPE,
+        stderr=PIPE,
+        env=child_environment(),
+    )
+    try:
+        async with asyncio.timeout(pace.seconds + pace.warm_seconds + _EXTRA_SECONDS_MAX):
+            output, errors = await load.communicate()
+    except TimeoutError as error:
+        raise RoundFailedError("the load generator did not end") from error
+    finally:
+        if load.returncode is None:
+            load.kill()
+            await load.wait()
+    if load.returncode != 0 or not process.is_running:
+        raise RoundFailedError(f"a latency round of the {program} failed:\n{errors.decode(errors='replace')[-3000:]}")
+    used = cpu_seconds(process.pid) - used_before
+    found = json.loads(output)
+    latencies = sorted(found["latencies_ms"])
+    return LatencyRound(
+        program=program,
+        p50_ms=quantile(latencies, 0.5),
+        p99_ms=quantile(latencies, 0.99),
+        max_ms=latencies[-1],
+        late_ms_p99=found["late_ms_p99"],
+        cpu_seconds_per_1000=used / pace.sagas * 1000,
+        events=len(latencies),
+        broker_age_seconds=age,
+    )
+
+
+async def measure_latency(lab: Lab, pace: Pace, *, rounds: int) -> list[LatencyRound]:
+    """Rounds of the engine and the pass-through in turn."""
+    results: list[LatencyRound] = []
+    for number in range(1, rounds + 1):
+        for run in (run_engine_round, run_passthrough_round):
+            result = await run(lab, pace)
+            results.append(result)
+            lab.say(
+                f"latency {number}/{rounds}, {result.program}: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
+            )
+    return results

@@ -1,0 +1,109 @@
+"""What a process costs, from /proc, and the processes that this benchmark starts besides the engine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from bench.errors import RoundFailedError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START_SECONDS_MAX = 60.0
+_STOP_SECONDS_MAX = 30.0
+_POLL_SECONDS = 0.05
+_TAIL_CHARACTERS = 3000
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used, all threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def child_environment() -> dict[str, str]:
+    """The environment in which `python -m bench.…` and the engine are found."""
+    path = os.pathsep.join((str(_ROOT), str(_ROOT / "engine")))
+    return os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+class Program(Protocol):
+    """A program under test, as a child of this process. `dev.engine_process.EngineProcess` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        ...
+
+    @property
+    def log_path(self) -> Path:
+        """What it says."""
+        ...
+
+    def terminate(self) -> int:
+        """SIGTERM, and wait; returns the exit code."""
+        ...
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        ...
+
+
+def log_tail(path: Path) -> str:
+    """The end of a log, for an error's text."""
+    return path.read_text(errors="replace")[-_TAIL_CHARACTERS:] if path.exists() else ""
+
+
+class PassthroughProcess:
+    """`python -m bench.passthrough` with these arguments; `start` returns once it reads."""
+
+    def __init__(self, arguments: Sequence[str], log_path: Path) -> None:
+        self._command = [sys.executable, "-m", "bench.passthrough", *arguments]
+        self.log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until its clients are connected. Raises RoundFailedError."""
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=child_environment())
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while b"ready" not in self.log_path.read_bytes():
+            if not self.is_running or time.monotonic() > deadline:
+                raise RoundFailedError(f"the pass-through program did not start:\n{log_tail(self.log_path)}")
+            time.sleep(_POLL_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_STOP_SECONDS_MAX)
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,47 @@
+"""How much is measured: enough for a figure that repeats, or just enough to see that everything runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The amounts of one run."""
+
+    broker_warm_seconds: float
+    """Rounds that count begin when the broker is this old: its JVM compiles what it runs during its first 90 s."""
+    warm_up_sagas: int
+    """Of one round that does not count; there is at least one such round of each program."""
+    rounds: int
+    """Of each program."""
+    throughput_sagas: int
+    """Each brings three events. At least 4,000: with fewer, a saga moves twice in one batch and is written once."""
+    latency_events_per_second: int
+    latency_seconds: int
+    latency_warm_seconds: int
+    """At the beginning of each latency round, not counted."""
+    memory_sagas: int
+    restore_sagas: int
+
+
+FULL = Sizes(
+    broker_warm_seconds=90,
+    warm_up_sagas=12_000,
+    rounds=3,
+    throughput_sagas=60_000,
+    latency_events_per_second=200,
+    latency_seconds=20,
+    latency_warm_seconds=5,
+    memory_sagas=100_000,
+    restore_sagas=100_000,
+)
+QUICK = Sizes(
+    broker_warm_seconds=0,
+    warm_up_sagas=4_000,
+    rounds=1,
+    throughput_sagas=8_000,
+    latency_events_per_second=200,
+    latency_seconds=5,
+    latency_warm_seconds=2,
+    memory_sagas=10_000,
+    restore_sagas=10_000,
+)

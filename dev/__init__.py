@@ -1,0 +1,1 @@
+"""Tools for contributors: real brokers and clusters to build and test against; nothing here is shipped."""

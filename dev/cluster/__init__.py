@@ -1,0 +1,41 @@
+"""A real Kubernetes control plane (no Docker) for contributors and tests; `python -m dev.cluster up` or `Cluster`.
+
+multicall/ is a Go module of ours that builds all programs as one binary. Modules, lower ones first; each imports only
+those above it, and from `dev.kafka` what is not about Kafka (processes, addresses, certificates, the cache folder):
+
+errors         one sentence for the contributor about what is wrong and what to do
+programs       multicall/ -> the programs in the user's cache
+settings       what a cluster shall be: `ClusterSettings`; where its files lie
+command_lines  settings -> the arguments of each program
+credentials    certificates, keys, tokens, kubeconfig files
+component      one process: spawn, signals, why it ended
+state          what runs in a data folder: state.json
+watchdog       ends the programs of a test run that was killed
+probe          is a program ready?
+kubectl        kubectl against one cluster
+cluster        `Cluster`: all programs together
+"""
+
+from dev.cluster.cluster import Cluster
+from dev.cluster.errors import (
+    BuildError,
+    ClusterError,
+    ClusterStateError,
+    ComponentFailedError,
+    KubectlError,
+    ToolMissingError,
+)
+from dev.cluster.kubectl import Kubectl
+from dev.cluster.settings import ClusterSettings
+
+__all__ = [
+    "BuildError",
+    "Cluster",
+    "ClusterError",
+    "ClusterSettings",
+    "ClusterStateError",
+    "ComponentFailedError",
+    "Kubectl",
+    "KubectlError",
+    "ToolMissingError",
+]

@@ -1,0 +1,179 @@
+"""Commands: `python -m dev.kafka up | status | down`, from the root of the repository.
+
+Exit codes: 0 done (for `status`: all brokers are ready), 1 not done, with one sentence on standard error, 130 Ctrl-C.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from dev.kafka.addresses import locked
+from dev.kafka.cluster import KafkaCluster
+from dev.kafka.errors import ClusterStateError, KafkaDevError, SettingsError
+from dev.kafka.provision import cache_root
+from dev.kafka.settings import CONTROLLER, DEFAULT_USERS, ClusterSettings
+
+_PORT_BASE = 9092
+_INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parse(arguments)
+    data_dir: Path = options.data_dir.expanduser().resolve()
+    try:
+        with locked(_lock_path(data_dir)):
+            if options.command == "up":
+                return _up(data_dir, options)
+            return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
+    except KafkaDevError as error:
+        _complain(str(error))
+    except OSError as error:  # a full disk, a folder without permission
+        _complain(f"{error.strerror or error}: {error.filename or data_dir}")
+    except KeyboardInterrupt:
+        _complain("interrupted; the brokers of this start were ended.")
+        return _INTERRUPTED
+    return 1
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m dev.kafka", description="Real Kafka brokers on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--data-dir", type=Path, default=_default_data_dir(), metavar="DIR", help="default: %(default)s"
+    )
+    up = commands.add_parser("up", parents=[shared], help="start the brokers, or say that they run")
+    up.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    up.add_argument("--sasl", action="store_true", help="also SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
+    up.add_argument("--tls", action="store_true", help="also SSL, and with --sasl SASL_SSL")
+    up.add_argument("--authorizer", action="store_true", help="check ACLs; super users: PLAINTEXT clients and admin")
+    up.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD", help="SASL users instead of ours")
+    up.add_argument("--port-base", type=int, default=_PORT_BASE, metavar="N", help="first port, default: %(default)s")
+    up.add_argument("--extra-host", metavar="ADDRESS", help="listen on this address too (a bridge that pods reach)")
+    up.add_argument("--heap-mib", type=int, default=512, metavar="N", help="default: %(default)s")
+    up.add_argument("--quick-jvm", action="store_true", help="start quicker, run slower: nothing for benchmarks")
+    down = commands.add_parser("down", parents=[shared], help="stop the brokers and remove their data")
+    down.add_argument("--keep", action="store_true", help="keep the data")
+    commands.add_parser("status", parents=[shared], help="say what runs")
+    return parser.parse_args(arguments)
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "flowmachine" / "kafka"
+
+
+def _up(data_dir: Path, options: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    settings = _build_settings(data_dir, options)
+    try:
+        cluster = KafkaCluster(settings, survives=True, report=_say)
+    except ClusterStateError as error:
+        down = f"python -m dev.kafka down{_data_dir_option(data_dir)}"
+        message = f"{error}; `{down}` ends and removes it (--keep: only ends it), --data-dir takes another folder."
+        raise ClusterStateError(message) from error
+    before = cluster.running()
+    if before == cluster.node_ids:
+        _say("Kafka is already running.")
+        cluster.wait_ready()
+    else:
+        if before:
+            _say(f"Running: broker {', '.join(map(str, before))}; starting the rest ...")
+        else:
+            _say(f"Starting {settings.brokers} broker(s) in {data_dir} ...")
+        cluster.start()
+        _say(f"Ready after {time.monotonic() - begin:.1f} s.")
+    _describe(cluster)
+    _say(f"Stop with: python -m dev.kafka down{_data_dir_option(data_dir)}")
+    return 0
+
+
+def _down(data_dir: Path, *, keeps_data: bool) -> int:
+    cluster = KafkaCluster.attach(data_dir, report=_say)
+    if cluster is None:
+        _say(f"No Kafka in {data_dir}; nothing to do.")
+        return 0
+    running = cluster.running()
+    cluster.stop()
+    _say(f"Stopped {len(running)} broker(s)." if running else "No broker was running.")
+    if keeps_data:
+        _say(f"The data stays in {data_dir}.")
+    else:
+        cluster.remove_data()
+        _say("Removed the data.")
+    return 0
+
+
+def _status(data_dir: Path) -> int:
+    cluster = KafkaCluster.attach(data_dir)
+    if cluster is None:
+        _say(f"No Kafka in {data_dir}.")
+        return 1
+    running, paused = cluster.running(), cluster.paused()
+    for node_id in cluster.node_ids:
+        word = "paused" if node_id in paused else "running" if node_id in running else "not running"
+        process = f", process {cluster.pid_of(node_id)}" if node_id in running else ""
+        _say(f"Broker {node_id}: {word}{process}, log {cluster.log_of(node_id)}")
+    is_ready = not paused and cluster.is_ready()
+    _say("All brokers are ready." if is_ready else "Not ready; `python -m dev.kafka up` starts what is missing.")
+    _describe(cluster)
+    return 0 if is_ready else 1
+
+
+def _build_settings(data_dir: Path, options: argparse.Namespace) -> ClusterSettings:
+    users = dict(DEFAULT_USERS)
+    if options.user:
+        if not all(":" in user for user in options.user):
+            message = "--user takes NAME:PASSWORD."
+            raise SettingsError(message)
+        users = dict(user.split(":", 1) for user in options.user)
+    return ClusterSettings(
+        brokers=options.brokers,
+        sasl=options.sasl,
+        tls=options.tls,
+        authorizer=options.authorizer,
+        port_base=options.port_base,
+        data_dir=data_dir,
+        users=users,
+        extra_host=options.extra_host,
+        heap_mib=options.heap_mib,
+        quick_jvm=options.quick_jvm,
+    )
+
+
+def _describe(cluster: KafkaCluster) -> None:
+    for listener in cluster.settings.listeners:
+        if listener != CONTROLLER:
+            _say(f"  {listener:<15} {cluster.bootstrap_of(listener)}")
+    if cluster.settings.sasl:
+        _say(f"  users           {', '.join(f'{name}:{word}' for name, word in cluster.settings.users.items())}")
+    if cluster.settings.needs_certificates:
+        tls = cluster.tls
+        _say(f"  CA              {tls.ca}")
+        _say(f"  client          {tls.client_certificate} {tls.client_key}")
+
+
+def _lock_path(data_dir: Path) -> Path:
+    # Not inside the folder: `down` removes that, and a lock file that vanishes locks nothing.
+    return cache_root() / "locks" / f"kafka-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]}.lock"
+
+
+def _data_dir_option(data_dir: Path) -> str:
+    return "" if data_dir == _default_data_dir().resolve() else f" --data-dir {data_dir}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"dev.kafka: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

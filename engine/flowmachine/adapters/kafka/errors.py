@@ -1,0 +1,46 @@
+"""aiokafka's exceptions as ours: who must act."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from aiokafka import errors as kafka
+
+from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, TransientError
+
+_FENCED = (kafka.ProducerFenced, kafka.InvalidProducerEpoch)
+_NOT_AUTHORISED: dict[type[kafka.KafkaError], str] = {
+    kafka.TopicAuthorizationFailedError: "the user may not use topic {detail}; grant it Read, Write and Describe",
+    kafka.GroupAuthorizationFailedError: "the user may not use consumer group {detail}; grant it Read",
+    kafka.TransactionalIdAuthorizationFailed: (
+        "the user may not use transactional id {detail}; grant it Write and Describe"
+    ),
+    kafka.ClusterAuthorizationFailedError: "the user may not do this on the cluster ({detail})",
+    kafka.AuthenticationFailedError: "the brokers refused the credentials ({detail})",
+    kafka.UnsupportedSaslMechanismError: "the brokers do not offer this SASL mechanism ({detail})",
+    kafka.SaslAuthenticationFailed: "the brokers refused the credentials ({detail})",
+}
+
+
+def translate(error: Exception, doing: str) -> FlowMachineError:
+    """Our exception for one of aiokafka's (or of the socket's) that came while `doing` something."""
+    if isinstance(error, FlowMachineError):
+        return error
+    if isinstance(error, _FENCED):
+        return FencedError(f"while {doing}: another producer took over this partition")
+    for kind, text in _NOT_AUTHORISED.items():
+        if isinstance(error, kind):
+            detail = ", ".join(str(argument) for argument in error.args) or kind.__name__
+            return ConfigurationError.of("kafka", "not-authorised", f"while {doing}: {text.format(detail=detail)}")
+    detail = str(error) or type(error).__name__
+    return TransientError(f"while {doing}: {detail}")
+
+
+@contextmanager
+def translated(doing: str) -> Generator[None]:
+    """Raise whatever goes wrong inside as one of our exceptions."""
+    try:
+        yield
+    except (kafka.KafkaError, OSError, TimeoutError) as error:
+        raise translate(error, doing) from error
+    except AssertionError as error:  # aiokafka's transaction state machine, after an error in its background task
+        raise TransientError(f"while {doing}: the client is in a broken state ({error})") from error

@@ -1,0 +1,148 @@
+"""The log of a machine on Kafka (`flowmachine.ports.Log`)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.errors import translated
+from flowmachine.adapters.kafka.membership import run_membership
+from flowmachine.adapters.kafka.partition import KafkaPartitionLog, PartitionContext, consumer_arguments
+from flowmachine.adapters.kafka.topics import TopicNames, prepare_topics
+from flowmachine.errors import TransientError
+from flowmachine.ports import Assignment, Topics
+from flowmachine.wire.log import OutputRecord
+
+APPEND_TIMEOUT_SECONDS = 10
+CHECK_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaLogSettings:
+    """A machine's place on Kafka."""
+
+    connection: KafkaConnection
+    names: TopicNames
+    group: str
+    legacy_groups: dict[str, str] = field(default_factory=dict)
+
+
+class KafkaLog:
+    """Opened once per process; `start` may be called again after it has failed."""
+
+    def __init__(self, settings: KafkaLogSettings) -> None:
+        self._settings = settings
+        self._topics: Topics | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._opened: list[KafkaPartitionLog] = []
+
+    async def start(self) -> Topics:
+        """As the port says."""
+        settings = self._settings
+        self._topics = await prepare_topics(settings.connection, settings.names)
+        if self._producer is None:
+            self._producer = await self._start_producer()
+        if self._reader is None:
+            reader = AIOKafkaConsumer(**consumer_arguments(settings.connection, 1024))
+            with translated(f"connecting to {settings.connection.address}"):
+                await reader.start()
+            self._reader = reader
+        return self._topics
+
+    async def _start_producer(self) -> AIOKafkaProducer:
+        connection = self._settings.connection
+        producer = AIOKafkaProducer(
+            **connection.client_arguments(), enable_idempotence=True, acks="all", max_batch_size=1_040_000, linger_ms=0
+        )
+        with translated(f"connecting to {connection.address}"):
+            await producer.start()
+        return producer
+
+    async def run_membership(self, address: str) -> AsyncGenerator[Assignment]:
+        """As the port says. Partitions that someone added to an input topic are known from here on."""
+        settings = self._settings
+        topics = self._started()
+        membership = run_membership(settings.connection, topics, group=settings.group, address=address)
+        async with aclosing(membership):
+            async for assignment in membership:
+                self._topics = msgspec.structs.replace(topics, input_partitions=assignment.input_partitions)
+                yield assignment
+
+    async def open_partition(self, partition: int) -> KafkaPartitionLog:
+        """As the port says."""
+        settings = self._settings
+        if self._producer is None:
+            raise TransientError("the log has not started")
+        context = PartitionContext(
+            connection=settings.connection,
+            topics=self._started(),
+            group=settings.group,
+            legacy_groups=settings.legacy_groups,
+            producer=self._producer,
+        )
+        log = KafkaPartitionLog(context, partition)
+        try:
+            await log.open()
+        except BaseException:
+            await log.close()
+            raise
+        self._opened = [other for other in self._opened if not other.is_closed] + [log]
+        return log
+
+    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
+        """As the port says."""
+        if self._producer is None:
+            raise TransientError("the log has not started")
+        with translated("appending to the intake"):
+            async with asyncio.timeout(APPEND_TIMEOUT_SECONDS):
+                futures = [
+                    await self._producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        timestamp_ms=record.timestamp,
+                        headers=list(record.headers),
+                    )
+                    for record in records
+                ]
+                await asyncio.gather(*futures)
+
+    async def intake_end(self, partition: int) -> int:
+        """As the port says."""
+        if self._reader is None:
+            raise TransientError("the log has not started")
+        topic_partition = TopicPartition(self._started().intake, partition)
+        with translated("asking for the end of the intake"):
+            ends = await self._reader.end_offsets([topic_partition])
+        return int(ends[topic_partition])
+
+    async def check(self) -> None:
+        """As the port says."""
+        if self._reader is None:
+            raise TransientError("the log has not started")
+        with translated(f"asking {self._settings.connection.address} for metadata"):
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                await self._reader.end_offsets([TopicPartition(self._started().intake, 0)])
+
+    def _started(self) -> Topics:
+        if self._topics is None:
+            raise TransientError("the log has not started")
+        return self._topics
+
+    async def stop(self) -> None:
+        """As the port says."""
+        for log in self._opened:
+            await log.close()
+        producer, self._producer = self._producer, None
+        reader, self._reader = self._reader, None
+        if producer is not None:
+            with translated("disconnecting"):
+                await producer.stop()
+        if reader is not None:
+            await reader.stop()

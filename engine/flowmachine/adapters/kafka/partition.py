@@ -1,0 +1,286 @@
+"""A home partition on Kafka: one transactional producer, and one fetching consumer per input topic partition.
+
+aiokafka has no KIP-447, so fencing works by transactional id: `{group}-{partition}`. Starting the producer aborts what
+the previous owner left open and makes its later commits fail.
+
+One consumer per topic partition, because a consumer of several holds back a partition that has data until the long poll
+for the others ends (design 5).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka
+from aiokafka.admin import AIOKafkaAdminClient
+
+from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.errors import translated
+from flowmachine.core.partitioners import java_murmur2
+from flowmachine.errors import InvariantError, TransientError
+from flowmachine.ports import Source, Topics, Transaction
+from flowmachine.wire.log import InputRecord, OutputRecord
+
+TRANSACTION_TIMEOUT_MS = 15_000
+"""How long a dead engine's open transaction may hold back read_committed readers before the broker aborts it."""
+COMMIT_TIMEOUT_SECONDS = 30
+"""aiokafka retries for ever inside a transaction; past this we drop it and find out what became of it."""
+_BATCH_BYTES = 1_040_000
+"""Largest record batch: just below the brokers' default `message.max.bytes` (1,048,588)."""
+_FETCH_BYTES = 2 * 1024 * 1024
+_RESTORE_FETCH_BYTES = 8 * 1024 * 1024
+_RESTORE_POLL_MS = 500
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionContext:
+    """What all partitions of a process share."""
+
+    connection: KafkaConnection
+    topics: Topics
+    group: str
+    legacy_groups: dict[str, str]
+    """Input topic -> the group whose offsets count while ours has none (a Flow Manager channel with its own group)."""
+    producer: AIOKafkaProducer
+    """The process's intake producer: its metadata tells partition counts of output topics."""
+
+
+def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[str, Any]:
+    """Arguments of a consumer that belongs to no group and reads one partition."""
+    return connection.client_arguments() | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": fetch_bytes,
+        "fetch_max_wait_ms": 500,
+    }
+
+
+class KafkaSource:
+    """One input topic partition, from its committed offset on."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._topic_partition = topic_partition
+
+    @property
+    def topic(self) -> str:
+        """The topic that it reads."""
+        return self._topic_partition.topic
+
+    async def position(self) -> int:
+        """As the port says."""
+        with translated("asking for a position"):
+            return int(await self._consumer.position(self._topic_partition))
+
+    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+        """As the port says. Records that retention removed before we read them are reported, then skipped."""
+        topic, partition = self._topic_partition
+        while True:
+            try:
+                with translated(f"reading {topic}/{partition}"):
+                    fetched = await self._consumer.getmany(timeout_ms=3_600_000, max_records=records_max)
+            except TransientError as error:
+                if not isinstance(error.__cause__, kafka.OffsetOutOfRangeError):
+                    raise
+                await self._skip_removed()
+                continue
+            for records in fetched.values():
+                return records
+
+    async def _skip_removed(self) -> None:
+        topic, partition = self._topic_partition
+        with translated(f"reading {topic}/{partition}"):
+            wanted = await self._consumer.position(self._topic_partition)
+            first = (await self._consumer.beginning_offsets([self._topic_partition]))[self._topic_partition]
+            end = (await self._consumer.end_offsets([self._topic_partition]))[self._topic_partition]
+        target = first if wanted < first else end
+        _log.error(
+            "input records are gone before they were read: the topic's retention is shorter than the engine's absence",
+            extra={"topic": topic, "partition": partition, "offset": wanted, "next_offset": target},
+        )
+        self._consumer.seek(self._topic_partition, target)
+
+
+class KafkaPartitionLog:
+    """A home partition, opened: this engine alone may commit to it (`flowmachine.ports.PartitionLog`)."""
+
+    def __init__(self, context: PartitionContext, partition: int) -> None:
+        self._context = context
+        self._partition = partition
+        self._changelog = TopicPartition(context.topics.sagas, partition)
+        self._consumers: list[AIOKafkaConsumer] = []
+        self._sources: list[KafkaSource] = []
+        self.restored_to = 0
+        self.is_closed = False
+        self._producer = AIOKafkaProducer(
+            **context.connection.client_arguments(),
+            transactional_id=f"{context.group}-{partition}",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_BATCH_BYTES,
+            linger_ms=0,
+        )
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """One per input topic partition."""
+        return self._sources
+
+    async def open(self) -> None:
+        """1. fence the previous owner; 2. read the committed offsets; 3. start one consumer per input partition.
+
+        The order matters: only after 1 is every earlier transaction either visible or gone, offsets included.
+        """
+        name = f"{self._context.group}-{self._partition}"
+        with translated(f"starting transactional producer {name!r}"):
+            await self._producer.start()
+        for topic_partition, offset in (await self._committed_offsets()).items():
+            consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _FETCH_BYTES))
+            self._consumers.append(consumer)
+            with translated(f"opening {topic_partition.topic}/{topic_partition.partition}"):
+                await consumer.start()
+                consumer.assign([topic_partition])
+                consumer.seek(topic_partition, offset)
+            self._sources.append(KafkaSource(consumer, topic_partition))
+
+    async def restore(self, from_offset: int) -> AsyncGenerator[Sequence[InputRecord]]:
+        """As the port says; batches are what one fetch brings."""
+        doing = f"restoring from {self._changelog.topic}/{self._partition}"
+        consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _RESTORE_FETCH_BYTES))
+        try:
+            with translated(doing):
+                await consumer.start()
+                consumer.assign([self._changelog])
+                first = (await consumer.beginning_offsets([self._changelog]))[self._changelog]
+                end = (await consumer.end_offsets([self._changelog]))[self._changelog]
+                position = max(from_offset, first)
+                consumer.seek(self._changelog, position)
+            while position < end:
+                with translated(doing):
+                    fetched = await consumer.getmany(timeout_ms=_RESTORE_POLL_MS)
+                    position = await consumer.position(self._changelog)
+                for records in fetched.values():
+                    yield records
+            self.restored_to = max(position, self.restored_to)
+        finally:
+            await consumer.stop()
+
+    async def commit(self, transaction: Transaction) -> None:
+        """As the port says."""
+        with translated(f"committing to home partition {self._partition}"):
+            async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+                await self._commit(transaction)
+
+    async def _commit(self, transaction: Transaction) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        sent: list[asyncio.Future[Any]] = []
+        changelog_end = 0
+        for topic_partition, batch in (await self._batches(transaction.records)).items():
+            for builder in batch:
+                future = await producer.send_batch(builder, topic_partition.topic, partition=topic_partition.partition)
+                sent.append(future)
+                if topic_partition == self._changelog:
+                    changelog_end = len(sent)
+        if transaction.next_offsets:
+            offsets = {TopicPartition(*key): offset for key, offset in transaction.next_offsets.items()}
+            await producer.send_offsets_to_transaction(offsets, self._context.group)
+        # Every future: an unawaited failed produce would still be committed without its records.
+        results = await asyncio.gather(*sent)
+        await producer.commit_transaction()
+        if changelog_end:
+            self.restored_to = max(self.restored_to, results[changelog_end - 1].offset + 1)
+
+    async def _batches(self, records: Sequence[OutputRecord]) -> dict[TopicPartition, list[Any]]:
+        """Record batches by topic partition, in the order of `records`."""
+        batches: dict[TopicPartition, list[Any]] = {}
+        counts: dict[str, int] = {}
+        for record in records:
+            partition = record.partition
+            if partition is None:
+                count = counts.get(record.topic)
+                if count is None:
+                    count = len(await self._context.producer.partitions_for(record.topic))
+                    counts[record.topic] = count
+                partition = java_murmur2(record.key or b"", count)
+            topic_partition = TopicPartition(record.topic, partition)
+            builders = batches.get(topic_partition)
+            if builders is None:
+                builders = batches[topic_partition] = [self._producer.create_batch()]
+            self._append(builders, record)
+        for builders in batches.values():
+            builders[-1].close()
+        return batches
+
+    def _append(self, builders: list[Any], record: OutputRecord) -> None:
+        headers = list(record.headers) if record.headers else []
+        append = builders[-1].append
+        if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
+            builders.append(self._producer.create_batch())
+            append = builders[-1].append
+            if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
+                raise InvariantError(f"a record for {record.topic!r} fits no batch")
+
+    async def _committed_offsets(self) -> dict[TopicPartition, int]:
+        """Where to go on, for every input partition of this home partition."""
+        topics = self._context.topics
+        wanted = [TopicPartition(topics.intake, self._partition)]
+        for topic, count in topics.input_partitions.items():
+            wanted += [TopicPartition(topic, p) for p in range(self._partition, count, topics.home_partitions)]
+        offsets = await self._group_offsets(self._context.group, wanted)
+        for topic, group in self._context.legacy_groups.items():
+            unknown = [tp for tp in wanted if tp.topic == topic and offsets[tp] < 0]
+            if unknown and group != self._context.group:
+                offsets |= await self._group_offsets(group, unknown)
+        fresh = [tp for tp in wanted if offsets[tp] < 0]
+        return offsets | await self._first_offsets(fresh) if fresh else offsets
+
+    async def _group_offsets(self, group: str, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+        arguments = self._context.connection.client_arguments()
+        del arguments["metadata_max_age_ms"]
+        admin = AIOKafkaAdminClient(**arguments)
+        try:
+            with translated(f"reading the offsets of consumer group {group!r}"):
+                await admin.start()
+                try:
+                    found = await admin.list_consumer_group_offsets(group, partitions=wanted)
+                except (
+                    AttributeError
+                ) as error:  # aiokafka 0.14 trips over the error code of a coordinator still loading
+                    raise TransientError(f"the coordinator of group {group!r} is not ready") from error
+        finally:
+            await admin.close()
+        if len(found) != len(wanted):
+            # An answer without our partitions is an error, never "no offset": starting over would apply inputs twice.
+            raise TransientError(f"the coordinator of group {group!r} did not answer for every partition")
+        return {tp: found[tp].offset for tp in wanted}
+
+    async def _first_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+        consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _FETCH_BYTES))
+        try:
+            with translated("reading the first offsets of the input topics"):
+                await consumer.start()
+                offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(wanted)
+                return offsets
+        finally:
+            await consumer.stop()
+
+    async def close(self) -> None:
+        """Stop the clients. An open transaction is left to be fenced: there is nothing in it that anyone may see."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        for consumer in self._consumers:
+            await consumer.stop()
+        try:
+            async with asyncio.timeout(5):
+                await self._producer.stop()
+        except (kafka.KafkaError, TimeoutError, AssertionError) as error:
+            _log.debug("the producer did not stop in order", extra={"reason": repr(error)})

@@ -1,0 +1,171 @@
+"""The runtime's Observer: counts, in a registry of its own.
+
+Rules: a label only has values that the machine's definition or our own code bounds, so an event nobody knows is never
+one; label children are looked up once and kept, because `committed` runs for every transaction.
+
+How many sagas are in which state is not counted here: every partition hands over its own live count, and the sum is
+made when Prometheus asks. A partition's count is part of it while this engine is the one that has these sagas.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from flowmachine.core.phases import Phase
+from flowmachine.partition.plan import BatchPlan
+
+TRANSACTION_BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
+"""Seconds: fine around the 20 to 40 ms of a Kafka transaction, and down to what the embedded log needs."""
+RESTORE_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+HOLDING: Final = frozenset({Phase.RESTORING, Phase.RUNNING})
+"""Phases in which a partition's sagas count as this engine's: in `restoring` the count is of what has been read."""
+
+
+class PrometheusObserver:
+    """Fulfils `ports.Observer`. Owned by the event loop; not for several threads."""
+
+    def __init__(self, *, version: str, machine: str, revision: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, for a time nobody asks for
+        registry = CollectorRegistry(auto_describe=False)
+        self._registry = registry
+        self._states = prometheus_client.Counter(
+            "flow_manager_saga_states",
+            "How often sagas entered a state, by the event that led there.",
+            ("state", "incoming_message_label"),
+            registry=registry,
+        )
+        self._inputs = prometheus_client.Counter(
+            "flowmachine_inputs", "Inputs handled, by what became of them.", ("outcome",), registry=registry
+        )
+        self._forwarded = prometheus_client.Counter(
+            "flowmachine_forwarded", "Records passed on to the home partition of their saga.", registry=registry
+        )
+        self._transaction_seconds = Histogram(
+            "flowmachine_transaction_seconds",
+            "How long committed transactions took.",
+            buckets=TRANSACTION_BUCKETS,
+            registry=registry,
+        )
+        self._transactions_failed = prometheus_client.Counter(
+            "flowmachine_transactions_failed",
+            "Times a partition had to start again from its last commit, by the error's code.",
+            ("code",),
+            registry=registry,
+        )
+        self._phase = Gauge(
+            "flowmachine_partition_phase",
+            "1 for the phase that a partition of this engine is in.",
+            ("partition", "phase"),
+            registry=registry,
+        )
+        self._restored_records = prometheus_client.Counter(
+            "flowmachine_restored_records", "Records read from the changelog by restores.", registry=registry
+        )
+        self._restore_seconds = Histogram(
+            "flowmachine_restore_seconds", "How long restores took.", buckets=RESTORE_BUCKETS, registry=registry
+        )
+        self._commands = prometheus_client.Counter(
+            "flowmachine_commands_http",
+            "Attempts to deliver commands over HTTP, by channel and outcome.",
+            ("channel", "outcome"),
+            registry=registry,
+        )
+        build = Gauge(
+            "flowmachine_build_info",
+            "1; the labels say what runs.",
+            ("version", "machine", "revision"),
+            registry=registry,
+        )
+        build.labels(version, machine, revision).set(1)
+        self._sagas = _SagasByState()
+        registry.register(self._sagas)
+        self._state_children: dict[tuple[str, str], prometheus_client.Counter] = {}
+        self._input_children: dict[str, prometheus_client.Counter] = {}
+        self._phases: dict[int, Phase] = {}
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def phase_changed(self, partition: int, phase: Phase) -> None:
+        """A released partition has no phase here any more: it is another engine's."""
+        before = self._phases.get(partition)
+        if before is not None and before is not Phase.RELEASED:
+            self._phase.remove(str(partition), before.value)
+        self._phases[partition] = phase
+        if phase is not Phase.RELEASED:
+            self._phase.labels(str(partition), phase.value).set(1)
+        if phase not in HOLDING:
+            self._sagas.by_partition.pop(partition, None)
+
+    def committed(self, partition: int, plan: BatchPlan, seconds: float) -> None:
+        """Count what a transaction has made visible."""
+        self._transaction_seconds.observe(seconds)
+        for entered, count in plan.entered.items():
+            child = self._state_children.get(entered)
+            if child is None:
+                child = self._state_children[entered] = self._states.labels(*entered)
+            child.inc(count)
+        for outcome, count in plan.outcomes.items():
+            child = self._input_children.get(outcome)
+            if child is None:
+                child = self._input_children[outcome] = self._inputs.labels(outcome.value)
+            child.inc(count)
+        if plan.forwarded:
+            self._forwarded.inc(plan.forwarded)
+
+    def transaction_failed(self, partition: int, code: str) -> None:
+        """A partition starts again."""
+        self._transactions_failed.labels(code).inc()
+
+    def restored(self, partition: int, records: int, seconds: float) -> None:
+        """A restore is done."""
+        self._restored_records.inc(records)
+        self._restore_seconds.observe(seconds)
+
+    def sagas_counted(self, partition: int, by_state: Mapping[str, int]) -> None:
+        """Keep a partition's live count; what a partition that is on its way out says is left aside."""
+        if self._phases.get(partition) in HOLDING:
+            self._sagas.by_partition[partition] = by_state
+
+    def command_sent(self, channel: str, outcome: str) -> None:
+        """An attempt to deliver a command over HTTP has ended."""
+        self._commands.labels(channel, outcome).inc()
+
+
+class _SagasByState(Collector):
+    """Sums up the partitions' counts when asked."""
+
+    def __init__(self) -> None:
+        self.by_partition: dict[int, Mapping[str, int]] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        total: Counter[str] = Counter()
+        for by_state in self.by_partition.values():
+            total.update(by_state)
+        family = GaugeMetricFamily("flowmachine_sagas", "Sagas that this engine has, by state.", labels=["state"])
+        for state, count in sorted(total.items()):
+            family.add_metric([state], count)
+        yield family

@@ -1,0 +1,130 @@
+"""The HTTP server: an application from the table of routes, and a socket to serve it on."""
+
+import errno
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
+
+from flowmachine.api.answers import answer_errors
+from flowmachine.api.handlers import ApiSettings, EngineView, Handlers, SagaGateway
+from flowmachine.api.lifecycle import Lifecycle
+from flowmachine.api.openapi import build_openapi
+from flowmachine.api.routes import ROUTES
+from flowmachine.errors import ConfigurationError
+
+__all__ = ["ApiSettings", "Lifecycle", "build_application", "run_server"]
+
+LINGER_SECONDS_MAX: Final = 2.0
+"""How long the rest of a refused body is still read, so that a client that is sending gets to see the answer."""
+
+_SETTINGS = web.AppKey("settings", ApiSettings)
+_log = logging.getLogger(__name__)
+
+
+def build_application(
+    gateway: SagaGateway,
+    engine: EngineView,
+    machine_definition: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    metrics: Callable[[], bytes],
+    settings: ApiSettings,
+    *,
+    lifecycle: Lifecycle,
+) -> web.Application:
+    """The whole API. `configuration` is shown as it is: whoever builds it has taken all secrets out."""
+    handlers = Handlers(
+        gateway=gateway,
+        engine=engine,
+        lifecycle=lifecycle,
+        machine_definition=machine_definition,
+        configuration=configuration,
+        metrics=metrics,
+        openapi=build_openapi([operation for operation, _ in ROUTES], version=settings.version),
+        settings=settings,
+    )
+    application = web.Application(middlewares=[answer_errors], client_max_size=settings.body_bytes_max)
+    application[_SETTINGS] = settings
+    for operation, handle in ROUTES:
+        add = application.router.add_get if operation.method == "GET" else application.router.add_post
+        add(operation.path.replace("}", ":[^/]+}"), partial(handle, handlers), name=operation.name)
+    application.on_response_prepare.append(_complete_headers)
+    return application
+
+
+@asynccontextmanager
+async def run_server(application: web.Application, host: str, port: int) -> AsyncGenerator[int]:
+    """Serve until the block ends; gives the bound port, which is a free one if `port` is 0.
+
+    At the end new connections are refused, and requests in progress are answered first. Raises ConfigurationError when
+    the address cannot be bound.
+    """
+    settings = application[_SETTINGS]
+    runner = web.AppRunner(
+        application,
+        handle_signals=False,
+        access_log_class=_AccessLogger,
+        access_log=_log,
+        logger=_ProtocolLogger(_log),
+        keepalive_timeout=settings.idle_seconds_max,
+        lingering_time=min(LINGER_SECONDS_MAX, settings.body_seconds_max),
+        shutdown_timeout=settings.shutdown_seconds_max,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            raise _cannot_listen(error, host, port) from error
+        _log.info("the HTTP API listens", extra={"host": host, "port": site.port})
+        yield site.port
+    finally:
+        await runner.cleanup()
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        return ConfigurationError.of("", "port-in-use", f"port {port} of {host} is in use; choose another with --http")
+    detail = error.strerror or str(error)
+    return ConfigurationError.of("", "cannot-listen", f"the HTTP API cannot listen on {host} port {port}: {detail}")
+
+
+async def _complete_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = "FlowMachine"
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+class _ProtocolLogger(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says about connections. Anybody can send bytes that are not HTTP: that is worth no traceback."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+            level = logging.DEBUG
+        super().log(level, msg, *args, **kwargs)
+
+
+class _AccessLogger(AbstractAccessLogger):
+    """One line per request, for those who debug."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.logger.isEnabledFor(logging.DEBUG)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        self.logger.debug(
+            "request",
+            extra={
+                "method": request.method,
+                "path": request.path[:200],
+                "status": response.status,
+                "seconds": round(time, 4),
+                "remote": request.remote,
+            },
+        )

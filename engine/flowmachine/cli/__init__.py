@@ -1,0 +1,15 @@
+"""The command `flowmachine`.
+
+| module          | holds                                                                          |
+|-----------------|--------------------------------------------------------------------------------|
+| `main`          | the entry, and the one table of commands                                       |
+| `command`       | what a command is, and the exit codes                                          |
+| `run`, `serve`  | `run`: an engine until SIGTERM                                                 |
+| `check`         | `check`: what is wrong, and what looks wrong, in a file                        |
+| `diagram`       | `diagram`: the machine as SVG, Mermaid or text                                 |
+| `demo`          | `demo`: the newcomer's minute                                                  |
+| `unsupported`   | what a file may ask for and this version does not do yet                       |
+| `source`        | `-f FILE` and the environment -> a FlowMachine                                 |
+| `problem_text`  | problems and findings for people                                               |
+| `logs`          | how log lines look                                                             |
+"""

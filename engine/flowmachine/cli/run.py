@@ -1,0 +1,120 @@
+"""`run`: its options; `serve` does the work."""
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
+from flowmachine.cli.logs import LOG_FORMATS, LOG_LEVELS, set_up_logging
+from flowmachine.cli.problem_text import error_console, print_problems
+from flowmachine.cli.source import add_source_options, load_source
+from flowmachine.cli.unsupported import find_unsupported
+from flowmachine.errors import ConfigurationError
+
+HTTP_DEFAULT_HOST: Final = "127.0.0.1"
+HTTP_DEFAULT_PORT: Final = 8080
+DATA_DIR_DEFAULT: Final = Path("flowmachine-data")
+SECRETS_DIR_DEFAULT: Final = Path("/var/run/secrets/flowmachine")
+PORT_VARIABLE: Final = "HTTP_PORT"
+LEVEL_VARIABLE: Final = "LOG_LEVEL"
+_PORT_MAX: Final = 65535
+
+_log = logging.getLogger(__name__)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `[address]:port` or `:port` (this machine only). Raises ArgumentTypeError."""
+    host, colon, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= _PORT_MAX
+    is_host = "]" not in host and ":" not in host if not host.startswith("[") else host.endswith("]")
+    if not colon or not is_port or not is_host or any(character.isspace() or character == "/" for character in host):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address HOST:PORT")
+    return host.removeprefix("[").removesuffix("]") or HTTP_DEFAULT_HOST, int(port)
+
+
+def parse_level(text: str) -> str:
+    """The name of a level. Raises ArgumentTypeError."""
+    if text.lower() not in LOG_LEVELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(LOG_LEVELS)}")
+    return text.lower()
+
+
+def _parse_advertised(text: str) -> str:
+    host, port = parse_address(text)
+    if text.startswith(":") or port == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} does not say where others reach this engine: HOST:PORT")
+    return f"[{host}]:{port}" if ":" in host else text
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    environment: Mapping[str, str] = os.environ
+    port = environment.get(PORT_VARIABLE) or str(HTTP_DEFAULT_PORT)
+    add_source_options(parser)
+    parser.add_argument(
+        "--http",
+        metavar="HOST:PORT",
+        type=parse_address,
+        default=f"{HTTP_DEFAULT_HOST}:{port}",  # argparse parses a default that is a text
+        help=f"where the HTTP API listens; port 0 is any free one (%(default)s); ${PORT_VARIABLE} is the port",
+    )
+    parser.add_argument(
+        "--advertise",
+        metavar="HOST:PORT",
+        type=_parse_advertised,
+        help="where the machine's other engines reach this one (the address of --http)",
+    )
+    parser.add_argument(
+        "--embedded", action="store_true", help="keep the log in a file, without Kafka; one engine only"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, default=DATA_DIR_DEFAULT, help="folder of that file (./%(default)s)"
+    )
+    parser.add_argument(
+        "--secrets-dir",
+        metavar="DIR",
+        type=Path,
+        default=SECRETS_DIR_DEFAULT,
+        help="folder of the files {name}/{key} that secretKeyRefs name (%(default)s)",
+    )
+    parser.add_argument(
+        "--log-format", choices=LOG_FORMATS, default="auto", help="auto: pretty on a terminal, else json"
+    )
+    parser.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        type=parse_level,
+        default=environment.get(LEVEL_VARIABLE) or "info",
+        help=f"trace, debug, info, warn, error, fatal or silent (%(default)s); ${LEVEL_VARIABLE}",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    set_up_logging(log_format=arguments.log_format, level=arguments.log_level)
+    source, is_loaded = arguments.file, False
+    try:
+        source, resource = load_source(arguments)
+        is_loaded = True
+        for finding in find_unsupported(resource):
+            _log.warning(finding.message, extra={"path": f"spec.{finding.path}", "code": finding.code})
+        # Only here: what an engine needs takes a second to import, and `check` should not wait for it.
+        from flowmachine.cli.serve import serve
+
+        serve(resource, arguments)
+    except ConfigurationError as error:
+        print_problems(error_console(), error.problems, source="" if is_loaded else source)
+        return EXIT_PROBLEM
+    return EXIT_OK
+
+
+RUN: Final = Command(
+    name="run",
+    summary="run an engine until SIGTERM",
+    configure=_configure,
+    run=_run,
+    details="Further variables: SAGA_ID_PREFIX. The HTTP API listens on this computer only unless --http\n"
+    f"says otherwise, for example --http 0.0.0.0:{HTTP_DEFAULT_PORT}.\n"
+    "Exit code 0: it was asked to stop, and has; 1: something must be changed first.",
+)

@@ -1,0 +1,78 @@
+"""An engine in this process, until SIGTERM.
+
+The first line on the standard output says what runs, once the HTTP API listens; in the JSON log format it is an object,
+for programs that start an engine on a free port (`--http 127.0.0.1:0`):
+
+    {"message":"running","machine":"orders","url":"http://127.0.0.1:8080","log":"embedded log ...","pid":4711}
+
+Log lines go to the standard error output. The engine may still wait for its log then: `/-/ready` says when it is ready.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from flowmachine.adapters.embedded.lock import EngineLock
+from flowmachine.app import RunOptions, StartedEngine, embedded_path, run_engine
+from flowmachine.cli.logs import is_pretty_format, to_json_line
+from flowmachine.config.resource import FlowMachine
+from flowmachine.errors import ConfigurationError
+
+
+def serve(resource: FlowMachine, arguments: argparse.Namespace) -> None:
+    """Run the machine until it is asked to stop. Raises ConfigurationError for what the user must change."""
+    host, port = arguments.http
+    options = RunOptions(
+        http_host=host,
+        http_port=port,
+        advertise=arguments.advertise,
+        is_embedded=arguments.embedded or not any(channel.kafka for channel in resource.spec.channels),
+        data_dir=arguments.data_dir,
+        secrets_dir=arguments.secrets_dir,
+    )
+    if options.is_embedded:
+        check_data_dir(embedded_path(resource, options))
+    _run_loop(resource, options, is_pretty=is_pretty_format(arguments.log_format, sys.stderr))
+
+
+def check_data_dir(path: Path) -> None:
+    """Raise ConfigurationError if an embedded log cannot be at `path`, or another engine has it now.
+
+    The engine takes the lock itself, and would wait for it; whoever has started it should know at once.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        detail = error.strerror or str(error)
+        raise ConfigurationError.of(str(path.parent), "data-dir", f"the folder cannot be made: {detail}") from error
+    lock = EngineLock(path)
+    lock.acquire()
+    lock.release()
+
+
+def start_line(machine: str, started: StartedEngine, *, is_pretty: bool) -> str:
+    """What runs, where its HTTP API is, and which log it is on."""
+    if is_pretty:
+        return f"{machine} runs: {started.url}, on the {started.log}. Ctrl-C stops it."
+    entry = {"message": "running", "machine": machine, "url": started.url, "log": started.log, "pid": os.getpid()}
+    return to_json_line(entry)
+
+
+def _run_loop(resource: FlowMachine, options: RunOptions, *, is_pretty: bool) -> None:
+    def say_started(started: StartedEngine) -> None:
+        print(start_line(resource.metadata.name, started, is_pretty=is_pretty), flush=True)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run_engine(resource, options, on_started=say_started))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: it is faster than asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,25 @@
+"""What a file may ask for and this version does not do yet. Nobody should find that out from a missing copy of a saga.
+
+What would change the meaning of a machine (hooks) is refused by `config`; what is here can be left out for the time
+being, so the machine runs, and says so.
+"""
+
+from collections.abc import Iterator
+
+from flowmachine.config.resource import FlowMachine
+from flowmachine.core.check import Finding
+
+_CODE = "not-supported-yet"
+
+
+def find_unsupported(resource: FlowMachine) -> Iterator[Finding]:
+    """A warning for everything that has no effect; paths begin below `spec`."""
+    spec = resource.spec
+    if spec.persistence.type != "none":
+        message = f"stores are not supported yet: no copy of the sagas is kept in '{spec.persistence.type}'"
+        yield Finding("persistence.type", _CODE, message)
+    if spec.persistence.read_through:
+        yield Finding("persistence.readThrough", _CODE, "stores are not supported yet: no saga is loaded from one")
+    if spec.settings.throw_on_unexpected_events:
+        message = "not supported yet: 'POST /event' answers once the event is safe, before it is applied"
+        yield Finding("settings.throwOnUnexpectedEvents", _CODE, message)

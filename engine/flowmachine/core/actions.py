@@ -1,0 +1,59 @@
+"""What a decision asks of the shell, and what became of the input.
+
+A command over HTTP is not an action: it is part of the saga (its outbox), so it survives whatever happens to the shell.
+"""
+
+from enum import StrEnum
+from typing import final
+
+import msgspec
+
+from flowmachine.core.definition import ChannelId, Payload
+from flowmachine.core.saga import Saga
+
+
+class Outcome(StrEnum):
+    """What became of an input; the values are metric labels and documentation anchors."""
+
+    CREATED = "created"
+    ADVANCED = "advanced"
+    SETTLED = "settled"
+    """An outbox entry was delivered, or given up."""
+    DUPLICATE = "duplicate"
+    """Already applied: a second creation, or an event that the saga has taken before and does not expect now."""
+    UNEXPECTED = "unexpected"
+    FINISHED = "finished"
+    """An event for a saga that is in a final state."""
+    INVALID_PAYLOAD = "invalid_payload"
+    UNKNOWN_SAGA = "unknown_saga"
+    HELD = "held"
+    """The saga's state is not in this machine: the event is kept in the saga until a machine knows the state."""
+    HELD_TOO_MANY = "held_too_many"
+    """As before, but the saga holds as many events as it may."""
+    MALFORMED = "malformed"
+    """Not a message at all; decided where bytes are decoded."""
+    TOO_LARGE = "too_large"
+    """Applying it would make a record that the log does not take; decided where records are encoded."""
+
+
+CHANGING = frozenset({Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD})
+"""Outcomes after which the saga is another one."""
+
+
+@final
+class SendCommand(msgspec.Struct, frozen=True, gc=False):
+    """Append a command to its channel's topics."""
+
+    channel: ChannelId
+    label: str
+    payload: Payload
+
+
+@final
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """`saga` is what the saga is now (None: there is none); `reason` explains an outcome that changes nothing."""
+
+    outcome: Outcome
+    saga: Saga | None
+    commands: tuple[SendCommand, ...] = ()
+    reason: str = ""

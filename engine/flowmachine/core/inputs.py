@@ -1,0 +1,57 @@
+"""What may happen to a saga. An input carries its own time, so a recorded history replays exactly."""
+
+from typing import final
+
+import msgspec
+
+from flowmachine.core.definition import Payload, SagaId
+
+
+@final
+class Create(msgspec.Struct, frozen=True, gc=False):
+    """Someone asked for a new saga under this id."""
+
+    saga_id: SagaId
+    associated_entity_id: str
+    metadata: Payload
+    received_at_ms: int
+
+
+@final
+class EventReceived(msgspec.Struct, frozen=True, gc=False):
+    """A participant reported an event."""
+
+    saga_id: SagaId
+    label: str
+    payload: Payload
+    received_at_ms: int
+
+
+@final
+class CommandDelivered(msgspec.Struct, frozen=True, gc=False):
+    """An endpoint answered 2xx to the outbox entry `entry_id`."""
+
+    saga_id: SagaId
+    entry_id: str
+    received_at_ms: int
+
+
+@final
+class CommandFailed(msgspec.Struct, frozen=True, gc=False):
+    """Every attempt at the outbox entry `entry_id` is used up; `reason` is the last answer in one sentence."""
+
+    saga_id: SagaId
+    entry_id: str
+    reason: str
+    received_at_ms: int
+
+
+@final
+class Resumed(msgspec.Struct, frozen=True, gc=False):
+    """The machine knows the saga's state again: its oldest held event is due."""
+
+    saga_id: SagaId
+    received_at_ms: int
+
+
+Input = Create | EventReceived | CommandDelivered | CommandFailed | Resumed

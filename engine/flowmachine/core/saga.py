@@ -1,0 +1,118 @@
+"""A saga: the value that moves through a machine, and its history.
+
+The field names of these structs, in camel case, are the record of the `sagas` topic (`docs/saga-record.md`): what the
+core holds is what the log keeps, without a second mapping on the hot path.
+
+The past is kept as the JSON text that was written when it happened (`msgspec.Raw`): a transition appends to it with one
+copy and never decodes it, so a saga's cost does not grow with the objects in its history.
+"""
+
+from typing import Any, final
+
+import msgspec
+
+from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, State
+
+RECORD_VERSION = 1
+
+
+@final
+class OutboxEntry(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """A command over HTTP that no 2xx has answered yet. `id` is unique in its saga and stable across crashes."""
+
+    id: str
+    channel: str
+    label: str
+    payload: Payload
+    is_side_command: bool = False
+    failure: str | None = None
+    """Set once all attempts are used up: the entry then waits for a person."""
+
+
+@final
+class History(msgspec.Struct, frozen=True, gc=False):
+    """What happened, oldest first: two JSON arrays in Flow Manager's form."""
+
+    states: msgspec.Raw
+    events: msgspec.Raw
+
+
+@final
+class HeldEvent(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """An event that came while the machine did not know the saga's state; applied when a machine knows it again."""
+
+    label: str
+    payload: Payload
+    received_at_ms: int
+
+
+EMPTY_HISTORY = History(states=msgspec.Raw(b"[]"), events=msgspec.Raw(b"[]"))
+
+
+@final
+class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """One saga after its latest change. `seq` grows by one with every change; times are ISO 8601, UTC, milliseconds."""
+
+    v: int
+    seq: int
+    revision: str
+    current_state: str
+    latest_event: str
+    business_state_id: BusinessId
+    business_state_description: str
+    associated_entity_id: str
+    created_at: str
+    updated_at: str
+    metadata: Payload
+    history: History
+    is_final: bool = False
+    outbox: tuple[OutboxEntry, ...] = ()
+    held: tuple[HeldEvent, ...] = ()
+    timers: tuple[dict[str, Any], ...] = ()
+    """Kept as they are: the place of state timeouts in the record, which this version does not set."""
+
+
+@final
+class _StateEntered(msgspec.Struct, gc=False, rename="camel", omit_defaults=True):
+    state: str
+    timestamp: str
+    business_state_id: BusinessId
+    business_state_description: str
+
+
+@final
+class _EventApplied(msgspec.Struct, gc=False, rename="camel", omit_defaults=True):
+    event: str
+    timestamp: str
+    business_event_id: BusinessId | None = None
+    business_event_description: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def append_history(
+    history: History, *, event: str, business_event: BusinessEvent | None, state: State, at: str
+) -> History:
+    """The history with one event and the state that it led to added at the end."""
+    if business_event is None:
+        applied = _EventApplied(event, at)
+    else:
+        applied = _EventApplied(event, at, business_event.id, business_event.description)
+    entered = _StateEntered(state.id, at, state.business_state.id, state.business_state.description)
+    return History(states=_append(history.states, _encode(entered)), events=_append(history.events, _encode(applied)))
+
+
+def drop_oldest_held(saga: Saga) -> Saga:
+    """The saga, changed once more, without its oldest held event."""
+    return msgspec.structs.replace(saga, seq=saga.seq + 1, held=saga.held[1:])
+
+
+def history_labels(history: History) -> list[str]:
+    """The labels of all events in a history, oldest first."""
+    return [applied.event for applied in msgspec.json.decode(history.events, type=list[_EventApplied])]
+
+
+def _append(array: msgspec.Raw, entry: bytes) -> msgspec.Raw:
+    past = bytes(array)
+    return msgspec.Raw(past[:-1] + b"," + entry + b"]" if len(past) > 2 else b"[" + entry + b"]")

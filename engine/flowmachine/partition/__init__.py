@@ -1,0 +1,1 @@
+"""One home partition without I/O: its sagas in memory, and the plan of a batch against them."""

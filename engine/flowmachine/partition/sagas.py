@@ -1,0 +1,99 @@
+"""The sagas at home in one partition, kept as the bytes of their records.
+
+Bytes, because an idle saga then costs little more than its record (`bench/memory.py`), a restore decodes next to
+nothing, and a read hands out what is stored. A saga is decoded only when it moves.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+
+from flowmachine.core.timestamps import parse_timestamp
+from flowmachine.wire.record import decode_head, decode_saga, may_need_work
+
+
+class PartitionSagas:
+    """What the changelog says, by saga id (as bytes)."""
+
+    def __init__(self) -> None:
+        self._records: dict[bytes, bytes] = {}
+        self._finished: deque[tuple[int, bytes]] = deque()
+        self.by_state: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._records
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._records)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The record of a saga, or None."""
+        return self._records.get(key)
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Apply one record of the changelog."""
+        head = decode_head(value) if value else None  # first: what cannot be read changes nothing
+        self._forget_state(key)
+        if not value or head is None:
+            self._records.pop(key, None)
+            return
+        self._records[key] = value
+        self.by_state[head.current_state] += 1
+        if head.is_final:
+            self._finished.append((parse_timestamp(head.updated_at), key))
+
+    def apply(
+        self, changed: Mapping[bytes, bytes | None], finished: Iterable[tuple[int, bytes]], expired_count: int
+    ) -> None:
+        """Apply what a committed batch wrote. States are counted by the caller, who has the sagas decoded."""
+        for _ in range(expired_count):
+            self._finished.popleft()
+        for key, value in changed.items():
+            if value is None:
+                self._forget_state(key)
+                self._records.pop(key, None)
+            else:
+                self._records[key] = value
+        self._finished.extend(finished)
+
+    def expired(self, before_ms: int, count_max: int) -> tuple[int, list[bytes]]:
+        """How many entries of the queue of finished sagas are due, and which of these sagas may leave.
+
+        Not one that goes on again, nor one with an outbox or held events: that enters the queue anew once it is
+        settled.
+        """
+        count = 0
+        keys: list[bytes] = []
+        for finished_at_ms, key in self._finished:
+            if finished_at_ms >= before_ms or count == count_max:
+                break
+            count += 1
+            value = self._records.get(key)
+            if value is None:
+                continue
+            head = decode_head(value)  # a final state may have been left again, or entered again later
+            if head.is_final and parse_timestamp(head.updated_at) < before_ms and not _has_work(value):
+                keys.append(key)
+        return count, keys
+
+    def has_expired(self, before_ms: int) -> bool:
+        """Whether there is something for `expired`."""
+        return bool(self._finished) and self._finished[0][0] < before_ms
+
+    def needing_work(self) -> list[bytes]:
+        """Sagas that may have an outbox or held events; looked up once, after a restore."""
+        return [key for key, value in self._records.items() if may_need_work(value)]
+
+    def _forget_state(self, key: bytes) -> None:
+        value = self._records.get(key)
+        if value is not None:
+            self.by_state[decode_head(value).current_state] -= 1
+
+
+def _has_work(value: bytes) -> bool:
+    if not may_need_work(value):
+        return False
+    saga = decode_saga(value)
+    return bool(saga.outbox or saga.held)

@@ -1,0 +1,190 @@
+"""What the runtime needs from the outside, as Protocols; `flowmachine.adapters` fulfils them.
+
+A *log* has topics with partitions, like Kafka; it is Kafka or one SQLite file. The contract that both keep is
+`tests/contract/log_contract.py`:
+
+- what `PartitionLog.commit` writes becomes visible to readers together with the offsets, or not at all;
+- opening a home partition fences whoever had it open before: its later commits raise `FencedError`;
+- records of one topic partition are read in the order of their offsets, each once per reader.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Protocol, final
+
+import msgspec
+
+from flowmachine.core.definition import Payload
+from flowmachine.core.phases import Phase
+from flowmachine.partition.plan import BatchPlan
+from flowmachine.wire.log import InputRecord, OutputRecord
+
+TopicPartition = tuple[str, int]
+
+
+@final
+class Transaction(msgspec.Struct, frozen=True):
+    """What becomes visible together: records, and for each input partition the first offset not yet processed."""
+
+    records: Sequence[OutputRecord]
+    next_offsets: Mapping[TopicPartition, int]
+
+
+@final
+class Topics(msgspec.Struct, frozen=True):
+    """The topics of one machine. `home_partitions` is N: the partition count of `intake` and `sagas`."""
+
+    intake: str
+    sagas: str
+    unmatched: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    home_partitions: int
+    input_partitions: Mapping[str, int]
+    output_partitions: Mapping[str, int]
+
+
+@final
+class Assignment(msgspec.Struct, frozen=True):
+    """Which home partitions this engine owns, and the advertised address of every partition's owner."""
+
+    owned: frozenset[int]
+    owners: Mapping[int, str]
+    input_partitions: Mapping[str, int]
+    generation: int
+
+
+class Source(Protocol):
+    """One ordered stream of input records."""
+
+    @property
+    def topic(self) -> str:
+        """The topic that it reads."""
+        ...
+
+    async def position(self) -> int:
+        """The offset after everything that `fetch` has returned, transaction markers and gaps included."""
+        ...
+
+    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+        """Wait until there is at least one record, then return what is there, at most `records_max`.
+
+        Raises TransientError when the log is away, ConfigurationError when a right or topic is missing.
+        """
+        ...
+
+
+class PartitionLog(Protocol):
+    """A home partition, opened: this engine alone may commit to it."""
+
+    def restore(self, from_offset: int) -> AsyncGenerator[Sequence[InputRecord]]:
+        """All records of the `sagas` partition from `from_offset` to its end at the time of the call, in batches."""
+        ...
+
+    @property
+    def restored_to(self) -> int:
+        """First offset of the `sagas` partition that `restore` has not read."""
+        ...
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The partition's input streams, each from its committed offset on."""
+        ...
+
+    async def commit(self, transaction: Transaction) -> None:
+        """Make a transaction visible, whole.
+
+        Raises FencedError (another engine has opened the partition), TransientError (unknown whether it became visible:
+        open the partition again to find out).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the partition; what was not committed is gone."""
+        ...
+
+
+class Log(Protocol):
+    """A machine's log."""
+
+    async def start(self) -> Topics:
+        """Connect, find or create the internal topics, and return what there is.
+
+        Raises TransientError (cannot be reached), ConfigurationError (topic missing, not authorised, ...).
+        """
+        ...
+
+    def run_membership(self, address: str) -> AsyncGenerator[Assignment]:
+        """Join the machine's group; yields after each rebalance. Closing the iterator leaves the group at once."""
+        ...
+
+    async def open_partition(self, partition: int) -> PartitionLog:
+        """Open a home partition; whoever had it open before is fenced. Raises TransientError, ConfigurationError."""
+        ...
+
+    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
+        """Append to the `intake` topic; returns when the records are safe. Raises TransientError."""
+        ...
+
+    async def intake_end(self, partition: int) -> int:
+        """The offset after the last record of an `intake` partition."""
+        ...
+
+    async def check(self) -> None:
+        """Return if the log answers. Raises TransientError."""
+        ...
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class CommandSender(Protocol):
+    """Delivers commands of one channel over HTTP."""
+
+    async def send(self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str) -> None:
+        """Return once the endpoint has answered 2xx. Raises TransientError with the answer otherwise."""
+        ...
+
+
+class PeerReader(Protocol):
+    """Reads a saga from another engine."""
+
+    async def read(self, address: str, saga_id: str) -> bytes | None:
+        """The saga's record, None if the owner knows no such saga. Raises TransientError."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens, for metrics; must be cheap and must not raise."""
+
+    def phase_changed(self, partition: int, phase: Phase) -> None:
+        """A partition task is in another phase."""
+        ...
+
+    def committed(self, partition: int, plan: BatchPlan, seconds: float) -> None:
+        """A batch has become visible, after so many seconds of transaction."""
+        ...
+
+    def transaction_failed(self, partition: int, code: str) -> None:
+        """A partition task stopped with an error of this code."""
+        ...
+
+    def restored(self, partition: int, records: int, seconds: float) -> None:
+        """A partition has been restored."""
+        ...
+
+    def sagas_counted(self, partition: int, by_state: Mapping[str, int]) -> None:
+        """A partition has so many sagas in each state."""
+        ...
+
+    def command_sent(self, channel: str, outcome: str) -> None:
+        """An attempt over HTTP ended: delivered, retried, failed or dropped."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall clock, in milliseconds since 1970."""
+
+    def __call__(self) -> int:
+        """Now."""
+        ...

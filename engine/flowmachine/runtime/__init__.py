@@ -1,0 +1,1 @@
+"""The shell around the core: asyncio tasks that move records between a log and the partitions."""

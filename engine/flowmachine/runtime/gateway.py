@@ -1,0 +1,102 @@
+"""What the HTTP API asks of the engines: create a saga, report an event, read a saga.
+
+Any engine serves any request. Creations and events go to the intake of the saga's home partition; reads go to the
+engine that owns it, which has the saga in memory. A saga that the owner does not know *yet* may stand in the intake:
+before it says no, the owner catches up with the intake's end. So whoever has an id from `POST /saga` can read that saga
+at once.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flowmachine.core.partitioners import align, home
+from flowmachine.errors import TransientError
+from flowmachine.ports import PeerReader, Topics
+from flowmachine.runtime.engine import Engine
+from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
+from flowmachine.wire.log import OutputRecord
+
+READ_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """How ids are made."""
+
+    saga_id_prefix: str = ""
+    align_partitioners: Sequence[str] = ("java", "kafkajs-legacy")
+
+
+class Gateway:
+    """The way into the engines from HTTP."""
+
+    def __init__(self, engine: Engine, settings: GatewaySettings, peers: PeerReader) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._peers = peers
+
+    async def create(self, creation: Creation, idempotency_key: str | None) -> str:
+        """Ask for a saga and return its id. The same key gives the same id, and the saga is created once.
+
+        Raises TransientError when the log is away; it is then not known whether the saga will come to be.
+        """
+        topics = self._topics()
+        saga_id = self._mint(idempotency_key, topics.home_partitions)
+        await self._append(saga_id, encode_creation(creation), CREATE_HEADERS)
+        return saga_id
+
+    async def report(self, saga_id: str, value: bytes) -> None:
+        """Append an event, as a record's value, for a saga. Raises TransientError when the log is away."""
+        await self._append(saga_id, value, ())
+
+    async def read(self, saga_id: str, *, is_from_peer: bool = False) -> bytes | None:
+        """A saga's record from the engine that owns it; None if there is no such saga. Raises TransientError."""
+        partition = home(saga_id.encode(), self._topics().home_partitions)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                task = self._engine.task(partition)
+                if task is None:
+                    return await self._read_from_owner(partition, saga_id, is_from_peer=is_from_peer)
+                key = saga_id.encode()
+                record = task.partition.sagas.get(key)
+                if record is None:
+                    await task.wait_caught_up(await self._engine.log.intake_end(partition))
+                    record = task.partition.sagas.get(key)
+                return record
+        except TimeoutError:
+            raise TransientError(
+                f"home partition {partition} did not catch up in {READ_TIMEOUT_SECONDS:.0f} s"
+            ) from None
+
+    async def _read_from_owner(self, partition: int, saga_id: str, *, is_from_peer: bool) -> bytes | None:
+        assignment = self._engine.assignment
+        owner = assignment.owners.get(partition) if assignment is not None else None
+        if owner is None or is_from_peer:
+            raise TransientError(f"home partition {partition} is moving to another engine")
+        return await self._peers.read(owner, saga_id)
+
+    async def _append(self, saga_id: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        topics = self._topics()
+        key = saga_id.encode()
+        record = OutputRecord(topics.intake, key, value, home(key, topics.home_partitions), headers)
+        await self._engine.log.append_intake([record])
+
+    def _mint(self, idempotency_key: str | None, partitions: int) -> str:
+        if idempotency_key is None:
+            made = uuid.uuid4()
+        else:
+            digest = hashlib.sha256(f"{self._engine.machine.name}\n{idempotency_key}".encode()).digest()
+            made = uuid.UUID(bytes=digest[:16], version=5)
+        return align(
+            f"{self._settings.saga_id_prefix}{made}",
+            partitions=partitions,
+            partitioners=self._settings.align_partitioners,
+        )
+
+    def _topics(self) -> Topics:
+        if self._engine.topics is None:
+            raise TransientError("the engine has not reached its log yet")
+        return self._engine.topics

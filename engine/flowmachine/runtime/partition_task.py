@@ -1,0 +1,251 @@
+"""The task of one home partition: open it, restore its sagas, then batch after batch until it is asked to stop.
+
+    1 open      fence the previous owner, find the committed offsets
+    2 restore   read what the changelog has beyond what is in memory
+    3 resume    held events that this machine can apply, commands over HTTP that nobody has answered
+    4 run       gather ─► plan ─► one transaction ─► confirm, again and again
+    5 drain     finish the batch in hand, close
+
+Any error of the log drops the batch and starts again at 1 with the sagas that are in memory: what the failed
+transaction left behind, if anything, is in the changelog.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from flowmachine.core.definition import SagaId
+from flowmachine.core.inputs import CommandDelivered, CommandFailed, Resumed
+from flowmachine.core.phases import Phase, Signal, advance
+from flowmachine.core.saga import OutboxEntry
+from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
+from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Transaction
+from flowmachine.runtime.backoff import backoff
+from flowmachine.runtime.delivery import Delivery
+from flowmachine.runtime.inbox import Inbox
+
+IDLE_SECONDS = 1.0
+"""How often an idle partition looks for finished sagas that may leave memory."""
+GATHER_WITHIN_SECONDS = 0.05
+"""A batch gathers only if the one before ended less than this ago: a record alone goes at once."""
+FENCED_PAUSE_SECONDS = 5.0
+"""After being fenced, longer than two heartbeats: had another engine taken the partition, the group would have said so.
+What remains is a transaction that the broker gave up because this process was held up, and then we go on."""
+_CAUGHT_UP_POLL_SECONDS = 0.02
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """Bounds of a batch: at most `records_max` records; under load it gathers for `linger_ms`."""
+
+    records_max: int = 1000
+    linger_ms: int = 5
+
+
+class PartitionTask:
+    """Runs one partition. `run` returns when it has been stopped; every other end is tried again."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        partition: Partition,
+        batch: BatchSettings,
+        observer: Observer,
+        clock: Clock,
+        delivery: Delivery,
+    ) -> None:
+        self.partition = partition
+        self.number = partition.settings.partition
+        self.phase = Phase.ASSIGNED
+        self.problem = ""
+        self._log = log
+        self._batch = batch
+        self._observer = observer
+        self._clock = clock
+        self._delivery = delivery
+        self._inbox = Inbox(batch.records_max)
+        self._stopping = asyncio.Event()
+        self._restored_to = 0
+        self._settled = 0
+        self._intake: Source | None = None
+
+    def stop(self) -> None:
+        """Ask the task to finish its batch and end."""
+        self._signal(Signal.STOP)
+        self._stopping.set()
+        self._inbox.close()
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        pauses = backoff(first_seconds=0.1, seconds_max=5.0)
+        while not self._stopping.is_set():
+            try:
+                self._signal(Signal.START)
+                await self._run_opened()
+            except FencedError as error:
+                await self._pause(error, FENCED_PAUSE_SECONDS)
+            except (TransientError, ConfigurationError, InvariantError) as error:
+                await self._pause(error, next(pauses))
+            except Exception as error:  # noqa: BLE001 - a bug of ours stops this partition, visibly, and no other
+                _log.exception("unexpected error", extra={"partition": self.number})
+                await self._pause(InvariantError(f"unexpected {type(error).__name__}: {error}"), next(pauses))
+            else:
+                pauses = backoff(first_seconds=0.1, seconds_max=5.0)
+            finally:
+                self._delivery.release(self.number)
+        self._signal(Signal.STOPPED)
+
+    async def _pause(
+        self, error: FencedError | TransientError | ConfigurationError | InvariantError, seconds: float
+    ) -> None:
+        self.problem = str(error)
+        self._observer.transaction_failed(self.number, error.code)
+        self._signal(Signal.ERROR)
+        _log.warning(
+            "partition stopped, will start again from the last commit",
+            extra={
+                "partition": self.number,
+                "reason": str(error),
+                "code": error.code,
+                "pause_seconds": round(seconds, 2),
+            },
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    async def _run_opened(self) -> None:
+        log = await self._log.open_partition(self.number)
+        self._inbox = Inbox(self._batch.records_max)
+        self._settled = 0
+        readers: list[asyncio.Task[None]] = []
+        try:
+            if self._stopping.is_set():
+                return
+            self._signal(Signal.OPENED)
+            await self._restore(log)
+            self._resume()
+            self._intake = next((s for s in log.sources if s.topic == self.partition.settings.intake_topic), None)
+            readers = [asyncio.create_task(self._read(source), name=f"read {source.topic}") for source in log.sources]
+            self._signal(Signal.RESTORED)
+            self.problem = ""
+            if self._stopping.is_set():
+                return
+            await self._run_batches(log)
+        finally:
+            self._restored_to = max(self._restored_to, log.restored_to)
+            self._intake = None
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+            await log.close()
+
+    async def _restore(self, log: PartitionLog) -> None:
+        started_ms = self._clock()
+        count = 0
+        latest: dict[bytes, bytes | None] = {}  # most sagas stand in the changelog several times; only the last counts
+        async with aclosing(log.restore(self._restored_to)) as batches:
+            async for records in batches:
+                for record in records:
+                    if record.key:
+                        latest.pop(record.key, None)
+                        latest[record.key] = record.value
+                count += len(records)
+                await asyncio.sleep(0)  # a long restore must not starve the other partitions
+        for position, (key, value) in enumerate(latest.items()):
+            self.partition.sagas.restore(key, value)
+            if position % RESTORE_STRIDE == 0:
+                await asyncio.sleep(0)
+        seconds = (self._clock() - started_ms) / 1000
+        self._observer.restored(self.number, count, seconds)
+        self._observer.sagas_counted(self.number, self.partition.sagas.by_state)
+        _log.info(
+            "partition restored",
+            extra={"partition": self.number, "records": count, "sagas": len(self.partition.sagas), "seconds": seconds},
+        )
+
+    def _resume(self) -> None:
+        for key in self.partition.sagas.needing_work():
+            if self.partition.is_resumable(key):
+                self._inbox.put_internal(Resumed(SagaId(key.decode()), self._clock()))
+            self._deliver(key.decode(), self.partition.outbox(key))
+
+    async def _read(self, source: Source) -> None:
+        try:
+            while True:
+                await self._inbox.put_records(await source.fetch(self._batch.records_max))
+        except (TransientError, ConfigurationError) as error:
+            self._inbox.fail(error)
+
+    async def _run_batches(self, log: PartitionLog) -> None:
+        loop = asyncio.get_running_loop()
+        committed_at = 0.0
+        while await self._inbox.wait(IDLE_SECONDS):
+            if loop.time() - committed_at < GATHER_WITHIN_SECONDS and not self._inbox.is_full:
+                await asyncio.sleep(self._batch.linger_ms / 1000)
+            records, internal = self._inbox.take()
+            plan = self.partition.plan(records, internal, self._clock())
+            if not plan.is_empty:
+                started = loop.time()
+                await log.commit(Transaction(plan.records, plan.next_offsets))
+                committed_at = loop.time()
+                self._confirm(plan, committed_at - started)
+            self._settled += len(records)
+
+    def _confirm(self, plan: BatchPlan, seconds: float) -> None:
+        self.partition.confirm(plan)
+        self._observer.committed(self.number, plan, seconds)
+        self._observer.sagas_counted(self.number, self.partition.sagas.by_state)
+        for saga_id, outbox in plan.outboxes.items():
+            self._deliver(saga_id, outbox)
+        for saga_id in plan.resumable:
+            self._inbox.put_internal(Resumed(SagaId(saga_id), self._clock()))
+        for unmatched in plan.unmatched:
+            _log.warning(
+                "input changed nothing: %s",
+                unmatched.outcome.value,
+                extra={
+                    "outcome": unmatched.outcome.value,
+                    "origin": unmatched.origin,
+                    "saga_id": unmatched.saga_id,
+                    "event": unmatched.label,
+                    "reason": unmatched.reason,
+                },
+            )
+
+    def _deliver(self, saga_id: str, outbox: tuple[OutboxEntry, ...]) -> None:
+        self._delivery.update(self.number, saga_id, outbox, self._settle)
+
+    def _settle(self, saga_id: str, entry_id: str, failure: str | None) -> None:
+        now_ms = self._clock()
+        if failure is None:
+            self._inbox.put_internal(CommandDelivered(SagaId(saga_id), entry_id, now_ms))
+        else:
+            self._inbox.put_internal(CommandFailed(SagaId(saga_id), entry_id, failure, now_ms))
+
+    async def wait_caught_up(self, intake_end: int) -> None:
+        """Return once everything before `intake_end` in the intake is applied. Raises TransientError if it stops."""
+        while self._intake is None or await self._intake.position() < intake_end:
+            if self.phase in (Phase.RELEASED, Phase.DRAINING):
+                raise TransientError(f"home partition {self.number} is moving to another engine")
+            await asyncio.sleep(_CAUGHT_UP_POLL_SECONDS)
+        target = self._inbox.received
+        while self._settled < target:
+            if self.phase is not Phase.RUNNING:
+                raise TransientError(f"home partition {self.number} is {self.phase.value}")
+            await asyncio.sleep(RESTORE_STRIDE = 1000
+"""Sagas that are taken into memory in one go, some milliseconds."""
+_CAUGHT_UP_POLL_SECONDS)
+
+    def _signal(self, signal: Signal) -> None:
+        phase = advance(self.phase, signal)
+        if phase is not self.phase:
+            self.phase = phase
+            self._observer.phase_changed(self.number, phase)

@@ -1,0 +1,76 @@
+"""Records as a log has them: raw keys, values and headers, with their coordinates."""
+
+from collections.abc import Sequence
+from typing import Protocol, final
+
+import msgspec
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class InputRecord(Protocol):
+    """A record read from a log. aiokafka's ConsumerRecord fits as it is, so the hot path copies nothing."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """The partition in the topic."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The offset in the partition."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The saga id, in a good record."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """A message, in a good record; None is a tombstone."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Names and values."""
+        ...
+
+
+@final
+class OutputRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record to append.
+
+    `value` None is a tombstone; `partition` None: where Kafka's default partitioner puts the key; `timestamp` None:
+    now.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Headers = ()
+    timestamp: int | None = None
+
+
+@final
+class StoredRecord(msgspec.Struct, frozen=True, gc=False):
+    """An InputRecord as a plain value."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()

@@ -1,0 +1,84 @@
+"""The message that services speak, in both directions: `{"messageLabel": ..., "messagePayload": {...}}`.
+
+Flow Manager's format, exact. Unknown fields are ignored; a payload that is absent or null is `{}`; a payload that is
+anything but an object is refused.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar, final
+
+import msgspec
+
+from flowmachine.core.definition import Payload
+
+T = TypeVar("T")
+
+DEPTH_MAX = 200
+"""Levels of nesting. JSON libraries recurse, so a bound of our own gives the same answer everywhere."""
+
+
+@final
+class Message(msgspec.Struct, frozen=True, rename="camel"):
+    """A command or an event."""
+
+    message_label: str
+    message_payload: Payload
+
+
+class MalformedError(ValueError):
+    """These bytes are not a message; the text says why in one sentence."""
+
+
+@final
+class _Received(msgspec.Struct, gc=False, rename="camel"):
+    message_label: str
+    message_payload: Payload | None = None
+
+
+_decode_received = msgspec.json.Decoder(_Received).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_message(value: bytes | None) -> Message:
+    """The message in a record's value. Raises MalformedError."""
+    received = decode_json(_decode_received, value)
+    return Message(received.message_label, received.message_payload or {})
+
+
+def encode_message(label: str, payload: Payload) -> bytes:
+    """A record's value for a command or an event."""
+    return _encode(Message(label, payload))
+
+
+def decode_json(decode: Callable[[bytes], T], value: bytes | None) -> T:
+    """Decode untrusted bytes; every way to fail is a MalformedError with a sentence for people."""
+    if not value:
+        raise MalformedError("the value is empty")
+    if value.count(b"[") + value.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        raise MalformedError(f"nested more than {DEPTH_MAX} levels deep")
+    try:
+        return decode(value)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"not a message: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedError(f"not JSON: {error}") from None
+
+
+def _depth(value: bytes) -> int:
+    deepest = depth = 0
+    is_string = False
+    skip = False
+    for byte in value:
+        if skip:
+            skip = False
+        elif byte == 0x5C:  # backslash
+            skip = is_string
+        elif byte == 0x22:  # quote
+            is_string = not is_string
+        elif not is_string:
+            if byte in b"[{":
+                depth += 1
+                deepest = max(deepest, depth)
+            elif byte in b"]}":
+                depth -= 1
+    return deepest

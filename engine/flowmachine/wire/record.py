@@ -1,0 +1,56 @@
+"""The record of the `sagas` topic: key = saga id, value = the saga as JSON (`docs/saga-record.md`)."""
+
+from typing import final
+
+import msgspec
+
+from flowmachine.core.saga import RECORD_VERSION, Saga
+from flowmachine.errors import InvariantError
+
+_encode = msgspec.json.Encoder().encode
+_decode_saga = msgspec.json.Decoder(Saga).decode
+
+
+@final
+class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What a restore needs of each record; the rest is skipped, not decoded."""
+
+    v: int
+    current_state: str
+    updated_at: str
+    is_final: bool = False
+
+
+_decode_head = msgspec.json.Decoder(Head).decode
+
+
+def encode_saga(saga: Saga) -> bytes:
+    """The record's value."""
+    return _encode(saga)
+
+
+def decode_saga(value: bytes) -> Saga:
+    """The saga in a record of ours. Raises InvariantError if it is none, or of a version that we do not know."""
+    try:
+        saga = _decode_saga(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvariantError(f"a record of the sagas topic cannot be read: {error}") from error
+    if saga.v != RECORD_VERSION:
+        raise InvariantError(f"a record of the sagas topic has version {saga.v}, this engine knows {RECORD_VERSION}")
+    return saga
+
+
+def decode_head(value: bytes) -> Head:
+    """As `decode_saga`, for the few fields that a restore looks at."""
+    try:
+        head = _decode_head(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvariantError(f"a record of the sagas topic cannot be read: {error}") from error
+    if head.v != RECORD_VERSION:
+        raise InvariantError(f"a record of the sagas topic has version {head.v}, this engine knows {RECORD_VERSION}")
+    return head
+
+
+def may_need_work(value: bytes) -> bool:
+    """Whether a stored saga may have an outbox or held events. Never wrong with no; a yes must be looked at."""
+    return b'"outbox":[' in value or b'"held":[' in value

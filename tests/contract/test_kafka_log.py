@@ -1,0 +1,93 @@
+"""The Kafka log keeps the contract, on a real broker."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettings, TopicNames
+from flowmachine.ports import Log
+from flowmachine.wire.log import InputRecord, OutputRecord
+from tests.contract.log_contract import (
+    HOME_PARTITIONS,
+    OUTPUT_PARTITIONS,
+    WIDE_PARTITIONS,
+    ContractTopics,
+    LogContract,
+    LogHarness,
+)
+from tests.support.kafka import KafkaBroker, create_topics, read_all, unique_name
+
+pytestmark = pytest.mark.kafka
+
+
+class KafkaHarness(LogHarness):
+    def __init__(self, bootstrap: str) -> None:
+        name = unique_name("contract")
+        self._bootstrap = bootstrap
+        self._logs: list[KafkaLog] = []
+        self._topics = ContractTopics(
+            **{field: f"{name}.{field}" for field in ("intake", "sagas", "unmatched", "input", "wide_input", "output")}
+        )
+        self._settings = KafkaLogSettings(
+            KafkaConnection((bootstrap,), name),
+            TopicNames(
+                intake=self._topics.intake,
+                sagas=self._topics.sagas,
+                unmatched=self._topics.unmatched,
+                inputs=(self._topics.input, self._topics.wide_input),
+                outputs=(self._topics.output,),
+                home_partitions=HOME_PARTITIONS,
+            ),
+            name,
+        )
+
+    @property
+    def topics(self) -> ContractTopics:
+        return self._topics
+
+    async def create_topics(self) -> None:
+        await create_topics(
+            self._bootstrap,
+            {
+                self._topics.input: HOME_PARTITIONS,
+                self._topics.wide_input: WIDE_PARTITIONS,
+                self._topics.output: OUTPUT_PARTITIONS,
+            },
+        )
+
+    async def make_log(self) -> Log:
+        log = KafkaLog(self._settings)
+        self._logs.append(log)
+        await log.start()
+        return log
+
+    async def produce(self, records: Sequence[OutputRecord]) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", max_request_size=2_000_000)
+        await producer.start()
+        try:
+            for r in records:
+                await producer.send_and_wait(
+                    r.topic, r.value, r.key, partition=r.partition, timestamp_ms=r.timestamp, headers=list(r.headers)
+                )
+        finally:
+            await producer.stop()
+
+    async def read_committed(self, topic: str) -> Sequence[InputRecord]:
+        return await read_all(self._bootstrap, topic)
+
+    async def close(self) -> None:
+        for log in self._logs:
+            await log.stop()
+
+
+@pytest.fixture
+async def harness(kafka_broker: KafkaBroker) -> AsyncGenerator[KafkaHarness]:
+    made = KafkaHarness(kafka_broker.bootstrap)
+    await made.create_topics()
+    yield made
+    await made.close()
+
+
+class TestKafkaLog(LogContract):
+    pass

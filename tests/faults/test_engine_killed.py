@@ -1,0 +1,120 @@
+"""kill -9 again and again, engines that join and leave: every saga completes, every command is there once."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dev.engine_process import EngineProcess
+from tests.support.kafka import KafkaBroker
+from tests.support.orders import (
+    FinalStates,
+    Orders,
+    assert_exactly_once,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+)
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+KILL_EVERY_SECONDS = 3.0
+SAGAS = 100_000
+SAGAS_WITH_SEVERAL_ENGINES = 20_000
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def engines(orders: Orders, count: int) -> Iterator[list[EngineProcess]]:
+    """Engines on fixed ports, as pods have: one that comes back takes its dead self's place."""
+    made = [
+        EngineProcess(
+            orders.file, "--http", f"127.0.0.1:{free_port()}", log_path=orders.file.with_name(f"engine-{number}.log")
+        )
+        for number in range(count)
+    ]
+    try:
+        yield made
+    finally:
+        for engine in made:
+            engine.close()
+
+
+async def kill_and_restart(engine: EngineProcess, stop: asyncio.Event) -> int:
+    """kill -9 a few seconds after it is ready again, until told to stop; leaves it running. Returns the number of kills.
+
+    From readiness, because whoever is never given the time to read back a hundred thousand sagas cannot go on.
+    """
+    kills = 0
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(KILL_EVERY_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            engine.kill()
+            kills += 1
+            await asyncio.to_thread(engine.start)
+    return kills
+
+
+@pytest.mark.timeout(900)
+async def test_every_saga_completes_exactly_once_while_the_engine_is_killed(
+    kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
+    finals = FinalStates(orders)
+    with engines(orders, 1) as (engine,):
+        await asyncio.to_thread(engine.start)
+        stop = asyncio.Event()
+        async with running_participants(orders):
+            killer = asyncio.create_task(kill_and_restart(engine, stop))
+            ids = await create_sagas(orders, SAGAS)
+            await finals.wait_for(ids, timeout_seconds=800)
+            stop.set()
+            assert await killer >= 3
+        await assert_exactly_once(orders, ids, finals)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [2, 4])
+async def test_every_saga_completes_exactly_once_while_engines_join_and_leave(
+    kafka_broker: KafkaBroker, tmp_path: Path, count: int
+) -> None:
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
+    finals = FinalStates(orders)
+    chance = random.Random(count)
+    with engines(orders, count) as made:
+        await asyncio.to_thread(made[0].start)
+        stop = asyncio.Event()
+
+        async def shuffle() -> int:
+            changes = 0
+            while not stop.is_set():
+                engine = chance.choice(made)
+                if not engine.is_running:
+                    await asyncio.to_thread(engine.start, is_ready=False)
+                elif sum(other.is_running for other in made) > 1:
+                    if chance.random() < 0.5:
+                        engine.kill()
+                    else:
+                        assert await asyncio.to_thread(engine.terminate) == 0
+                changes += 1
+                await asyncio.sleep(chance.uniform(0.5, 2.5))  # the fault itself: how often it strikes
+            return changes
+
+        async with running_participants(orders):
+            shuffler = asyncio.create_task(shuffle())
+            ids = await create_sagas(orders, SAGAS_WITH_SEVERAL_ENGINES)
+            await finals.wait_for(ids, timeout_seconds=500)
+            stop.set()
+            assert await shuffler >= 3
+        await assert_exactly_once(orders, ids, finals)

@@ -1,0 +1,485 @@
+"""Every way in which a FlowMachine can be wrong, and the sentence that says so."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flowmachine.config.documents import SIZE_BYTES_MAX
+from flowmachine.config.load import load_document, load_text
+from flowmachine.config.problems import FAULTS_MAX
+from flowmachine.errors import ConfigurationError
+
+Change = Callable[[dict[str, Any]], object]
+
+GOOD: dict[str, Any] = {
+    "apiVersion": "flowmachine.io/v1alpha1",
+    "kind": "FlowMachine",
+    "metadata": {"name": "orders", "uid": "0000", "labels": {"team": "shop"}},
+    "spec": {
+        "machine": {
+            "initialState": "paying",
+            "states": [
+                {
+                    "id": "paying",
+                    "isFinal": False,
+                    "businessStateId": 1,
+                    "outputCommand": {"channel": "services", "label": "executePayment"},
+                    "sideEffects": [{"channel": "hook", "label": "notify"}],
+                    "outgoingTransitions": [
+                        {
+                            "inputEvent": "paymentExecuted",
+                            "targetState": "paid",
+                            "businessEventId": "p",
+                            "payloadValidationSchema": {"type": "object"},
+                        },
+                        {"inputEvent": "paymentFailed", "targetState": "failed"},
+                    ],
+                },
+                {"id": "paid", "isFinal": True, "businessStateId": 2},
+                {"id": "failed", "isFinal": True, "businessStateId": "x"},
+            ],
+            "businessStates": [{"id": 1, "description": "a"}, {"id": 2}, {"id": "x"}],
+            "businessEvents": [{"id": "p", "description": "b"}],
+        },
+        "channels": [
+            {
+                "id": "services",
+                "kafka": {
+                    "brokers": ["a:1", "b:2"],
+                    "inputTopics": ["events"],
+                    "outputTopics": ["commands"],
+                    "consumerGroup": "orders",
+                    "sasl": {"mechanism": "plain", "username": "u", "password": "hunter2"},
+                },
+            },
+            {"id": "hook", "rest": {"host": "h", "headers": {"X-Key": "hunter2"}}},
+        ],
+    },
+}
+
+
+def problems_of(document: object) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_document(document, "orders.yaml")
+    assert "hunter2" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+    return [(problem.path, problem.message) for problem in caught.value.problems]
+
+
+def changed(*changes: Change) -> dict[str, Any]:
+    document = copy.deepcopy(GOOD)
+    for change in changes:
+        change(document)
+    return document
+
+
+def put(path: str, value: object) -> Change:
+    """Put a value at a path such as `spec.machine.states.0.id`."""
+    *parents, last = (int(part) if part.isdecimal() else part for part in path.split("."))
+
+    def change(document: dict[str, Any]) -> None:
+        target: Any = document
+        for part in parents:
+            target = target[part]
+        if isinstance(last, int) and last == len(target):
+            target.append(value)
+        else:
+            target[last] = value
+
+    return change
+
+
+def drop(path: str) -> Change:
+    """Remove the field at a path."""
+    *parents, last = (int(part) if part.isdecimal() else part for part in path.split("."))
+
+    def change(document: dict[str, Any]) -> None:
+        target: Any = document
+        for part in parents:
+            target = target[part]
+        del target[last]
+
+    return change
+
+
+def test_the_good_document_is_good() -> None:
+    assert load_document(GOOD, "x").metadata.name == "orders"
+
+
+STATE = "spec.machine.states[0]"
+KAFKA = "spec.channels[0].kafka"
+SECRET = "must be a text, or say where the secret is: {secretKeyRef: {name, key}} or {file: path}"
+INVALID = "is not valid in a JSON Schema (draft-07): "
+HOOK = "JavaScript hooks are not supported in this version yet (an open issue); remove it"
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        # wrong types, one for every kind of field
+        (put("spec.machine.states.0.id", 5), f"{STATE}.id", "must be a text, not a number"),
+        (put("spec.machine.states.0.id", ["x"]), f"{STATE}.id", "must be a text, not a list"),
+        (put("spec.machine.states.0.description", True), f"{STATE}.description", "must be a text, not true or false"),
+        (put("spec.machine.states.0.isFinal", "yes"), f"{STATE}.isFinal", "must be true or false, not a text"),
+        (put("spec.machine.states.0", "paying"), STATE, "must be a mapping of fields, not a text"),
+        (put("spec.machine.states.0.sideEffects", {}), f"{STATE}.sideEffects", "must be a list, not a mapping"),
+        (
+            put("spec.machine.states.0.outputCommand", 1),
+            f"{STATE}.outputCommand",
+            "must be a mapping of fields, not a number",
+        ),
+        (
+            put("spec.machine.businessEvents.0.id", 1.5),
+            "spec.machine.businessEvents[0].id",
+            "must be a whole number or a text",
+        ),
+        (
+            put("spec.machine.businessEvents.0.id", ""),
+            "spec.machine.businessEvents[0].id",
+            "must have 1 to 63 characters",
+        ),
+        (
+            put("spec.machine.states.0.outgoingTransitions.0.payloadValidationSchema", "x"),
+            f"{STATE}.outgoingTransitions[0].payloadValidationSchema",
+            "must be a mapping of fields, not a text",
+        ),
+        (put("spec.channels.1.rest.port", "80"), "spec.channels[1].rest.port", "must be a whole number, not a text"),
+        (put("spec.channels.1.rest.port", 0), "spec.channels[1].rest.port", "must be at least 1"),
+        (put("spec.channels.1.rest.port", 65536), "spec.channels[1].rest.port", "must be at most 65535"),
+        (put("spec.channels.1.rest.host", ""), "spec.channels[1].rest.host", "must not be empty"),
+        (
+            put("spec.channels.1.rest.host", "http://x/"),
+            "spec.channels[1].rest.host",
+            "must be a host name or an address, without protocol and path",
+        ),
+        (
+            put("spec.channels.1.rest.path", "x"),
+            "spec.channels[1].rest.path",
+            "must begin with '/' and hold no blanks and no '#'",
+        ),
+        (
+            put("spec.channels.1.rest.headers", []),
+            "spec.channels[1].rest.headers",
+            "must be a mapping of fields, not a list",
+        ),
+        (
+            put("spec.channels.1.rest.headers.A B", "x"),
+            "spec.channels[1].rest.headers['A B']",
+            "is not the name of a header",
+        ),
+        (
+            put("spec.channels.1.rest.method", "post"),
+            "spec.channels[1].rest.method",
+            "'post' is not allowed here: must be one of 'POST', 'PUT', 'PATCH'; did you mean 'POST'?",
+        ),
+        (
+            put("spec.channels.1.rest.method", 1),
+            "spec.channels[1].rest.method",
+            "must be one of 'POST', 'PUT', 'PATCH'",
+        ),
+        (
+            put("kind", "FlowMachin"),
+            "kind",
+            "'FlowMachin' is not allowed here: must be 'FlowMachine'; did you mean 'FlowMachine'?",
+        ),
+        (
+            put("metadata.name", "Orders"),
+            "metadata.name",
+            "must consist of lower-case letters, digits and '-', and begin and end with a letter or a digit",
+        ),
+        (put("spec.machine.states.0.id", "x" * 64), f"{STATE}.id", "has 64 characters; at most 63 are allowed"),
+        (put("spec.machine.states.0.id", "a\nb"), f"{STATE}.id", "must not hold control characters"),
+        (put("spec.channels", []), "spec.channels", "must not be empty"),
+        (
+            put("spec.settings", {"retention": {"finished": "1 hour"}}),
+            "spec.settings.retention.finished",
+            "must be a duration such as '30m', '1h' or '7d'",
+        ),
+        # secrets: one sentence, whatever is wrong, and never the value
+        (put("spec.channels.0.kafka.sasl.password", ["hunter2"]), f"{KAFKA}.sasl.password", SECRET),
+        (put("spec.channels.0.kafka.sasl.password", 5), f"{KAFKA}.sasl.password", SECRET),
+        (put("spec.channels.0.kafka.sasl.password", {"vault": "hunter2"}), f"{KAFKA}.sasl.password", SECRET),
+        (
+            put("spec.channels.0.kafka.sasl.password", {"secretKeyRef": {"name": "n"}}),
+            f"{KAFKA}.sasl.password.secretKeyRef.key",
+            "is required",
+        ),
+        (
+            put("spec.channels.0.kafka.sasl.password", {"file": "/x", "path": "/y"}),
+            f"{KAFKA}.sasl.password.path",
+            "'path' is not a field here",
+        ),
+        (
+            put("spec.channels.0.kafka.brokers", 5),
+            f"{KAFKA}.brokers",
+            "must be a list of addresses 'host:port', one comma-separated text, or say where the secret is",
+        ),
+        (put("spec.channels.0.kafka.brokers", [5]), f"{KAFKA}.brokers[0]", "must be a text, not a number"),
+        (put("spec.channels.0.kafka.brokers", ","), f"{KAFKA}.brokers", "must not be empty"),
+        # missing and unknown fields
+        (drop("spec.machine.states.0.isFinal"), f"{STATE}.isFinal", "is required"),
+        (put("spec.machine.states.1.isFinal", None), "spec.machine.states[1].isFinal", "is required"),
+        (drop("metadata"), "metadata", "is required"),
+        (put("spec.machne", {}), "spec.machne", "'machne' is not a field here; did you mean 'machine'?"),
+        (
+            put("spec.machine.states.1.outgoingTransition", []),
+            "spec.machine.states[1].outgoingTransition",
+            "'outgoingTransition' is not a field here; did you mean 'outgoingTransitions'?",
+        ),
+        (
+            put("spec.machine.states.1.businessstateid", 1),
+            "spec.machine.states[1].businessstateid",
+            "'businessstateid' is not a field here; did you mean 'businessStateId'?",
+        ),
+        (put("spec.channels.0.kafka.zzz", 1), f"{KAFKA}.zzz", "'zzz' is not a field here"),
+        (put("extra", 1), "extra", "'extra' is not a field here"),
+        # ids
+        (
+            put("spec.machine.states.1.id", "failed"),
+            "spec.machine.states[2].id",
+            "'failed' stands in another state above already; each may stand once",
+        ),
+        (
+            put("spec.machine.businessStates.3", {"id": 2}),
+            "spec.machine.businessStates[3].id",
+            "2 stands in another business state above already; each may stand once",
+        ),
+        (
+            put("spec.machine.businessEvents.1", {"id": "p"}),
+            "spec.machine.businessEvents[1].id",
+            "'p' stands in another business event above already; each may stand once",
+        ),
+        (
+            put("spec.channels.1.id", "services"),
+            "spec.channels[1].id",
+            "'services' stands in another channel above already; each may stand once",
+        ),
+        (
+            put("spec.machine.states.0.outgoingTransitions.1.inputEvent", "paymentExecuted"),
+            f"{STATE}.outgoingTransitions[1].inputEvent",
+            "'paymentExecuted' stands in another transition above already; each may stand once",
+        ),
+        # dangling references
+        (
+            put("spec.machine.initialState", "Paying"),
+            "spec.machine.initialState",
+            "'Paying' is not a state; did you mean 'paying'?",
+        ),
+        (
+            put("spec.machine.states.0.outgoingTransitions.0.targetState", "payd"),
+            f"{STATE}.outgoingTransitions[0].targetState",
+            "'payd' is not a state; did you mean 'paid'?",
+        ),
+        (
+            put("spec.machine.states.1.businessStateId", 7),
+            "spec.machine.states[1].businessStateId",
+            "7 is not a business state",
+        ),
+        (
+            put("spec.machine.states.1.businessStateId", "2"),
+            "spec.machine.states[1].businessStateId",
+            "'2' is not a business state; did you mean the number 2?",
+        ),
+        (
+            put("spec.machine.states.0.outgoingTransitions.0.businessEventId", "q"),
+            f"{STATE}.outgoingTransitions[0].businessEventId",
+            "'q' is not a business event",
+        ),
+        (
+            drop("spec.machine.businessEvents"),
+            f"{STATE}.outgoingTransitions[0].businessEventId",
+            "'p' is not a business event",
+        ),
+        (
+            put("spec.machine.states.0.outputCommand.channel", "service"),
+            f"{STATE}.outputCommand.channel",
+            "'service' is not a channel; did you mean 'services'?",
+        ),
+        (
+            put("spec.machine.states.0.sideEffects.0.channel", "nope"),
+            f"{STATE}.sideEffects[0].channel",
+            "'nope' is not a channel",
+        ),
+        # channels
+        (drop("spec.channels.1.rest"), "spec.channels[1]", "needs either 'kafka' or 'rest'"),
+        (
+            put("spec.channels.0.rest", {"host": "h"}),
+            "spec.channels[0]",
+            "has both 'kafka' and 'rest'; a channel is one of them",
+        ),
+        (
+            drop("spec.channels.0.kafka.consumerGroup"),
+            f"{KAFKA}.consumerGroup",
+            "is required, because there are inputTopics",
+        ),
+        (
+            put("spec.channels.2", {"id": "c", "kafka": {"brokers": ["b:2", "a:1"]}}),
+            "spec.channels[2].kafka",
+            "needs inputTopics, outputTopics, or both",
+        ),
+        (
+            put("spec.channels.2", {"id": "c", "kafka": {"brokers": "a:1", "outputTopics": ["x"]}}),
+            "spec.channels[2].kafka.brokers",
+            "are not the brokers of the channel 'services'; all Kafka channels of a machine name the same ones, "
+            "because one Kafka transaction spans one cluster",
+        ),
+        (
+            drop("spec.channels.0.kafka.outputTopics"),
+            f"{STATE}.outputCommand.channel",
+            "the channel 'services' has no outputTopics, so it carries no commands",
+        ),
+        (drop("spec.channels.0.kafka.sasl.password"), f"{KAFKA}.sasl.password", "is required for this mechanism"),
+        (
+            put("spec.channels.0.kafka.sasl", {"mechanism": "oauthbearer", "clientId": "a", "clientSecret": "b"}),
+            f"{KAFKA}.sasl.tokenEndpoint",
+            "is required for this mechanism",
+        ),
+        (
+            put("spec.settings", {"internalTopics": {"replicationFactor": 1, "minInSyncReplicas": 2}}),
+            "spec.settings.internalTopics.minInSyncReplicas",
+            "must not be larger than replicationFactor",
+        ),
+        # hooks
+        (put("spec.machine.states.0.outputCommand.hook", {"content": "x"}), f"{STATE}.outputCommand.hook", HOOK),
+        (put("spec.machine.states.0.sideEffects.0.hook", {"content": "x"}), f"{STATE}.sideEffects[0].hook", HOOK),
+        (
+            put("spec.settings", {"deepMergeMetadata": {"hook": {"content": "x"}}}),
+            "spec.settings.deepMergeMetadata.hook",
+            HOOK,
+        ),
+    ],
+)
+def test_one_mistake_is_one_problem(change: Change, path: str, message: str) -> None:
+    problems = problems_of(changed(change))
+    assert (path, message) in problems
+    about_this = [other for other in problems if other[0].startswith(path)]
+    assert about_this == [(path, message)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "at", "message"),
+    [
+        (
+            {"type": "strng"},
+            ".type",
+            f"{INVALID}a type is one of array, boolean, integer, null, number, object, string, or a list of them",
+        ),
+        ({"required": "a"}, ".required", f'{INVALID}the value is not of type "array"'),
+        (
+            {"properties": {"a": {"pattern": "("}}},
+            ".properties.a.pattern",
+            f'{INVALID}the value is not a "regex"',
+        ),
+        (
+            {"$ref": "#/definitions/no"},
+            "",
+            f"{INVALID}Pointer '/definitions/no' does not exist",
+        ),
+        (
+            {"items": {"$ref": "http://x.example/s"}},
+            ".items.$ref",
+            "refers to another document ('http://x.example/s'); none is read here",
+        ),
+        (
+            {"$ref": "file:///etc/passwd"},
+            ".$ref",
+            "refers to another document ('file:///etc/passwd'); none is read here",
+        ),
+    ],
+)
+def test_payload_schemas_are_checked_without_a_look_at_other_documents(schema: object, at: str, message: str) -> None:
+    path = "spec.machine.states.0.outgoingTransitions.0.payloadValidationSchema"
+    expected = f"{STATE}.outgoingTransitions[0].payloadValidationSchema{at}"
+    assert problems_of(changed(put(path, schema))) == [(expected, message)]
+
+
+def test_all_problems_are_reported_at_once_and_in_order() -> None:
+    document = changed(
+        put("spec.machine.states.0.isFinal", 1),
+        put("spec.machine.states.0.outgoingTransitions.1.targetState", "faild"),
+        put("spec.machine.states.1.businessStateId", 9),
+        put("spec.channels.0.kafka.sasl.mechanism", "plian"),
+        drop("kind"),
+    )
+    assert [path for path, _ in problems_of(document)] == [
+        "kind",
+        "spec.channels[0].kafka.sasl.mechanism",
+        "spec.machine.states[0].isFinal",
+        "spec.machine.states[0].outgoingTransitions[1].targetState",
+        "spec.machine.states[1].businessStateId",
+    ]
+
+
+def test_a_file_full_of_mistakes_reports_a_bounded_number() -> None:
+    document = changed(lambda it: it["spec"].update({f"field{n}": n for n in range(5000)}))
+    problems = problems_of(document)
+    assert len(problems) == FAULTS_MAX + 1
+    assert problems[-1] == ("orders.yaml", f"has more problems than these {FAULTS_MAX}")
+
+
+@pytest.mark.parametrize(
+    "document", [None, 5, "x", [], {}, {"a": 1}, {"apiVersion": 1}, {"kind": "FlowMachine", "spec": 3}]
+)
+def test_documents_that_are_no_machine(document: object) -> None:
+    assert problems_of(document)
+
+
+@pytest.mark.parametrize("key", [5, (1, 2), None, b"x"])
+def test_a_document_with_keys_that_are_not_texts_is_a_problem(key: object) -> None:
+    assert ("spec.machine", "has a key that is not a text") in problems_of(changed(put("spec.machine", {key: 5})))
+    brokers = {key: 1, "file": "x"}
+    assert problems_of(changed(put("spec.channels.0.kafka.brokers", brokers)))
+
+
+def test_values_that_json_does_not_have_are_problems() -> None:
+    assert ("spec.template", "is not a JSON value") in problems_of(changed(put("spec.template", {1, 2})))
+    assert ("spec.template.a", "is a number out of range") in problems_of(
+        changed(put("spec.template", {"a": float("nan")}))
+    )
+
+
+def test_a_document_that_holds_itself_is_refused() -> None:
+    document = changed()
+    document["spec"]["template"] = {"again": document}
+    assert problems_of(document) == [("orders.yaml", "nests deeper than 100 levels")]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "orders.yaml: is empty; a FlowMachine is expected"),
+        ("- 1", "orders.yaml: must be a mapping of fields: a FlowMachine"),
+        (
+            "a: 1\n---\nb: 2",
+            "orders.yaml: holds 2 documents, and none of them is a FlowMachine; exactly one is expected",
+        ),
+        (
+            "kind: FlowMachine\n---\nkind: FlowMachine",
+            "orders.yaml: holds 2 documents, and 2 of them are FlowMachines; exactly one is expected",
+        ),
+    ],
+)
+def test_files_without_exactly_one_machine(text: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_text(text, "orders.yaml")
+    assert str(caught.value) == problem
+
+
+def test_a_file_beyond_the_size_limit_is_one_problem() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_text(b" " * (SIZE_BYTES_MAX + 1), "orders.yaml")
+    assert [problem.code for problem in caught.value.problems] == ["too-large"]
+
+
+def test_repeated_keys_are_reported_with_the_other_problems() -> None:
+    text = "kind: FlowMachine\nkind: FlowMachine\nmetadata: {name: x}\nspec: {}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load_text(text, "orders.yaml")
+    assert [problem.path for problem in caught.value.problems] == [
+        "apiVersion",
+        "kind",
+        "spec.channels",
+        "spec.machine",
+    ]

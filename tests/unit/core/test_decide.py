@@ -1,0 +1,514 @@
+import msgspec
+import pytest
+
+from flowmachine.core.actions import CHANGING, Outcome, SendCommand
+from flowmachine.core.decide import HELD_EVENTS_MAX, decide
+from flowmachine.core.definition import Machine, SagaId
+from flowmachine.core.inputs import CommandDelivered, CommandFailed, Input
+from flowmachine.core.merge import merge_deep
+from flowmachine.core.saga import OutboxEntry, Saga
+from tests.support.builders import (
+    NOW,
+    NOW_MS,
+    SAGA_ID,
+    command,
+    counting_check,
+    create,
+    event,
+    history_of,
+    machine,
+    order_machine,
+    refuse_unless,
+    rest_machine,
+    resumed,
+    saga_after,
+    small_machine,
+    state,
+    transition,
+    without_state,
+)
+
+ORDERS = order_machine()
+LATER = "2025-10-09T08:53:21.234Z"
+
+
+def delivered(entry_id: str, at_ms: int = NOW_MS) -> CommandDelivered:
+    return CommandDelivered(SagaId(SAGA_ID), entry_id, at_ms)
+
+
+def failed(entry_id: str, reason: str = "503 from the endpoint", at_ms: int = NOW_MS) -> CommandFailed:
+    return CommandFailed(SagaId(SAGA_ID), entry_id, reason, at_ms)
+
+
+def advance(whole: Machine, saga: Saga, received: Input) -> Saga:
+    """The saga after an input that must change it."""
+    decision = decide(whole, saga, received)
+    assert decision.outcome in CHANGING, decision.reason
+    assert decision.saga is not None
+    return decision.saga
+
+
+def entry_ids(saga: Saga) -> list[str]:
+    return [entry.id for entry in saga.outbox]
+
+
+# --- creation ---------------------------------------------------------------------------------------------------------
+
+
+def test_creation_enters_the_initial_state_and_sends_its_command_with_the_metadata() -> None:
+    decision = decide(ORDERS, None, create({"items": 2}))
+    assert decision.outcome is Outcome.CREATED
+    assert decision.commands == (SendCommand(command("executePayment").channel, "executePayment", {"items": 2}),)
+    saga = decision.saga
+    assert saga is not None
+    assert (saga.v, saga.seq, saga.revision) == (1, 1, "r1")
+    assert (saga.current_state, saga.latest_event, saga.is_final) == ("paying", "__created__", False)
+    assert (saga.business_state_id, saga.business_state_description) == (1, "In progress")
+    assert (saga.associated_entity_id, saga.metadata) == ("entity-1", {"items": 2})
+    assert (saga.created_at, saga.updated_at) == (NOW, NOW)
+    assert (saga.outbox, saga.held, saga.timers) == ((), (), ())
+
+
+def test_creation_is_the_first_entry_of_both_histories() -> None:
+    assert history_of(saga_after(ORDERS)) == {
+        "states": [
+            {"state": "paying", "timestamp": NOW, "businessStateId": 1, "businessStateDescription": "In progress"}
+        ],
+        "events": [{"event": "__created__", "timestamp": NOW}],
+    }
+
+
+def test_creation_in_a_final_state_without_command_is_finished_at_once() -> None:
+    decision = decide(machine(state("only", is_final=True)), None, create())
+    assert decision.outcome is Outcome.CREATED
+    assert decision.saga is not None
+    assert decision.saga.is_final
+    assert decision.commands == ()
+
+
+@pytest.mark.parametrize("labels", [(), ("paymentExecuted",), ("paymentFailed",)], ids=["new", "moved", "finished"])
+def test_second_creation_is_a_duplicate_and_changes_nothing(labels: tuple[str, ...]) -> None:
+    saga = saga_after(ORDERS, *labels)
+    decision = decide(ORDERS, saga, create({"other": 1}))
+    assert (decision.outcome, decision.commands) == (Outcome.DUPLICATE, ())
+    assert decision.saga is saga
+    assert SAGA_ID in decision.reason
+
+
+def test_second_creation_is_a_duplicate_when_the_state_is_unknown() -> None:
+    saga = saga_after(ORDERS)
+    assert decide(without_state(ORDERS, "paying"), saga, create()).outcome is Outcome.DUPLICATE
+
+
+# --- events that the state lists --------------------------------------------------------------------------------------
+
+
+def test_listed_event_moves_the_saga_and_sends_the_command_with_the_merged_metadata() -> None:
+    saga = saga_after(ORDERS, metadata={"items": 2, "price": {"net": 1}})
+    decision = decide(ORDERS, saga, event("paymentExecuted", {"price": {"gross": 2}}, at_ms=NOW_MS + 1_234))
+    merged = {"items": 2, "price": {"gross": 2}}
+    assert decision.outcome is Outcome.ADVANCED
+    assert decision.commands == (SendCommand(command("prepareOrder").channel, "prepareOrder", merged),)
+    moved = decision.saga
+    assert moved is not None
+    assert (moved.seq, moved.current_state, moved.latest_event, moved.metadata) == (
+        2,
+        "preparing",
+        "paymentExecuted",
+        merged,
+    )
+    assert (moved.created_at, moved.updated_at) == (NOW, LATER)
+    assert moved.associated_entity_id == "entity-1"
+
+
+def test_machine_decides_how_metadata_are_merged() -> None:
+    deep = small_machine(merge=merge_deep)
+    saga = saga_after(deep, metadata={"price": {"net": 1}})
+    assert advance(deep, saga, event("step", {"price": {"gross": 2}})).metadata == {"price": {"net": 1, "gross": 2}}
+
+
+def test_event_without_payload_leaves_the_metadata() -> None:
+    saga = saga_after(ORDERS, metadata={"items": 2})
+    assert advance(ORDERS, saga, event("paymentExecuted")).metadata == {"items": 2}
+
+
+def test_history_has_flow_managers_form_with_and_without_business_events() -> None:
+    saga = saga_after(
+        ORDERS, event("paymentExecuted", at_ms=NOW_MS + 1_234), event("orderPrepared", at_ms=NOW_MS + 1_234)
+    )
+    saga = advance(ORDERS, saga, event("orderDelivered", at_ms=NOW_MS + 1_234))
+    in_progress = {"businessStateId": 1, "businessStateDescription": "In progress"}
+    assert history_of(saga) == {
+        "states": [
+            {"state": "paying", "timestamp": NOW, **in_progress},
+            {"state": "preparing", "timestamp": LATER, **in_progress},
+            {"state": "delivering", "timestamp": LATER, **in_progress},
+            {"state": "delivered", "timestamp": LATER, "businessStateId": 2, "businessStateDescription": "Done"},
+        ],
+        "events": [
+            {"event": "__created__", "timestamp": NOW},
+            {
+                "event": "paymentExecuted",
+                "timestamp": LATER,
+                "businessEventId": 10,
+                "businessEventDescription": "Paid",
+            },
+            {"event": "orderPrepared", "timestamp": LATER},
+            {
+                "event": "orderDelivered",
+                "timestamp": LATER,
+                "businessEventId": "end",
+                "businessEventDescription": "Arrived",
+            },
+        ],
+    }
+
+
+def test_final_state_marks_the_saga_final_with_its_business_state() -> None:
+    saga = saga_after(ORDERS, "paymentFailed")
+    assert saga.is_final
+    assert (saga.current_state, saga.business_state_id, saga.business_state_description) == ("failed", "x", "Failed")
+
+
+def test_event_in_a_loop_is_applied_every_time() -> None:
+    saga = saga_after(small_machine(), "step", "step", "step")
+    assert (saga.seq, saga.current_state) == (4, "looping")
+    assert [each["event"] for each in history_of(saga)["events"]] == ["__created__", "step", "step", "step"]
+
+
+def test_final_state_that_lists_transitions_follows_them() -> None:
+    whole = small_machine()
+    ended = saga_after(whole, "stop")
+    assert ended.is_final
+    decision = decide(whole, ended, event("again"))
+    assert decision.outcome is Outcome.ADVANCED
+    assert decision.saga is not None
+    assert not decision.saga.is_final
+    assert [sent.label for sent in decision.commands] == ["work"]
+
+
+def test_saga_takes_the_revision_of_the_machine_that_moved_it() -> None:
+    newer = msgspec.structs.replace(ORDERS, revision="r9")
+    assert advance(newer, saga_after(ORDERS), event("paymentExecuted")).revision == "r9"
+
+
+# --- payload checks ---------------------------------------------------------------------------------------------------
+
+
+def test_payload_that_fails_its_check_leaves_the_saga_and_says_why() -> None:
+    whole = small_machine(check=refuse_unless("amount"))
+    saga = saga_after(whole)
+    decision = decide(whole, saga, event("step", {"other": 1}))
+    assert (decision.outcome, decision.commands) == (Outcome.INVALID_PAYLOAD, ())
+    assert decision.saga is saga
+    assert decision.reason == "payload at $: 'amount' is required"
+
+
+def test_payload_that_passes_its_check_is_applied() -> None:
+    whole = small_machine(check=refuse_unless("amount"))
+    assert decide(whole, saga_after(whole), event("step", {"amount": 1})).outcome is Outcome.ADVANCED
+
+
+def test_check_sees_the_payload_before_it_is_merged() -> None:
+    seen: list[dict[str, object]] = []
+    whole = small_machine(check=counting_check(seen))
+    decide(whole, saga_after(whole, metadata={"old": 1}), event("step", {"new": 2}))
+    assert seen == [{"new": 2}]
+
+
+def test_empty_payload_is_checked_too() -> None:
+    whole = small_machine(check=refuse_unless("amount"))
+    assert decide(whole, saga_after(whole), event("step")).outcome is Outcome.INVALID_PAYLOAD
+
+
+# --- events that the state does not list ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "label", "outcome"),
+    [
+        ((), "orderDelivered", Outcome.UNEXPECTED),
+        ((), "noSuchEvent", Outcome.UNEXPECTED),
+        ((), "", Outcome.UNEXPECTED),
+        ((), "__created__", Outcome.DUPLICATE),
+        (("paymentExecuted",), "paymentExecuted", Outcome.DUPLICATE),
+        (("paymentExecuted", "orderPrepared"), "paymentExecuted", Outcome.DUPLICATE),
+        (("paymentFailed",), "orderDelivered", Outcome.FINISHED),
+        (("paymentFailed",), "paymentFailed", Outcome.DUPLICATE),
+        (("paymentFailed",), "__created__", Outcome.DUPLICATE),
+    ],
+    ids=[
+        "early",
+        "unknown",
+        "empty label",
+        "creation event",
+        "latest again",
+        "older again",
+        "after the end",
+        "last again",
+        "creation event after the end",
+    ],
+)
+def test_unlisted_event_leaves_the_saga_and_has_a_reason(labels: tuple[str, ...], label: str, outcome: Outcome) -> None:
+    saga = saga_after(ORDERS, *labels)
+    decision = decide(ORDERS, saga, event(label, {"a": 1}))
+    assert (decision.outcome, decision.commands) == (outcome, ())
+    assert decision.saga is saga
+    assert decision.reason
+
+
+@pytest.mark.parametrize(
+    "received",
+    [event("paymentExecuted"), delivered("1"), failed("1"), resumed()],
+    ids=["event", "delivered", "failed", "resumed"],
+)
+def test_unknown_saga_has_nothing_to_change(received: Input) -> None:
+    decision = decide(ORDERS, None, received)
+    assert (decision.outcome, decision.saga, decision.commands) == (Outcome.UNKNOWN_SAGA, None, ())
+    assert SAGA_ID in decision.reason
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_times_of_a_saga_never_run_backwards() -> None:
+    saga = saga_after(ORDERS)
+    moved = advance(ORDERS, saga, event("paymentExecuted", at_ms=NOW_MS - 60_000))
+    assert moved.updated_at == NOW
+    assert [each["timestamp"] for each in history_of(moved)["events"]] == [NOW, NOW]
+    assert [each["timestamp"] for each in history_of(moved)["states"]] == [NOW, NOW]
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "text"),
+    [(-1, "1970-01-01T00:00:00.000Z"), (2**63, "9999-12-31T23:59:59.999Z")],
+    ids=["no timestamp", "beyond the calendar"],
+)
+def test_impossible_times_are_clamped(at_ms: int, text: str) -> None:
+    saga = saga_after(ORDERS, at_ms=at_ms)
+    assert (saga.created_at, saga.updated_at) == (text, text)
+
+
+def test_settling_never_turns_the_time_back() -> None:
+    whole = rest_machine()
+    assert advance(whole, saga_after(whole), delivered("1", NOW_MS - 5_000)).updated_at == NOW
+    assert advance(whole, saga_after(whole), delivered("1", NOW_MS + 1_234)).updated_at == LATER
+
+
+# --- commands over HTTP: the outbox -----------------------------------------------------------------------------------
+
+
+def test_commands_over_http_wait_in_the_outbox_and_others_are_sent() -> None:
+    whole = rest_machine()
+    decision = decide(whole, None, create({"a": 1}))
+    assert decision.commands == (SendCommand(command("tell", "twofold").channel, "tell", {"a": 1}),)
+    assert decision.saga is not None
+    assert decision.saga.outbox == (
+        OutboxEntry("1", "rest", "work", {"a": 1}),
+        OutboxEntry("1.2", "rest", "notify", {"a": 1}, is_side_command=True),
+    )
+
+
+def test_side_commands_follow_the_command_in_the_machines_order() -> None:
+    whole = machine(
+        state(
+            "one",
+            sends=command("main"),
+            side_commands=[command("first"), command("second", "twofold"), command("third")],
+        )
+    )
+    sent = decide(whole, None, create()).commands
+    assert [(each.channel, each.label) for each in sent] == [
+        ("log", "main"),
+        ("log", "first"),
+        ("twofold", "second"),
+        ("log", "third"),
+    ]
+
+
+def test_side_commands_are_sent_without_a_command_too() -> None:
+    whole = machine(state("one", side_commands=[command("tell"), command("notify", "rest")]))
+    decision = decide(whole, None, create())
+    assert [sent.label for sent in decision.commands] == ["tell"]
+    assert decision.saga is not None
+    assert [(entry.id, entry.is_side_command) for entry in decision.saga.outbox] == [("1.1", True)]
+
+
+def test_outbox_ids_are_made_of_the_seq_so_that_a_saga_never_reuses_one() -> None:
+    whole = rest_machine()
+    saga = saga_after(whole, "step")
+    assert entry_ids(saga) == ["1", "1.2", "2", "2.2"]
+    saga = advance(whole, saga, delivered("1"))
+    assert entry_ids(advance(whole, saga, event("step"))) == ["1.2", "2", "2.2", "4", "4.2"]
+
+
+def test_command_and_a_side_command_that_look_alike_stay_apart() -> None:
+    whole = machine(state("one", sends=command("same", "rest"), side_commands=[command("same", "rest")]))
+    assert [(entry.id, entry.is_side_command) for entry in saga_after(whole).outbox] == [("1", False), ("1.1", True)]
+
+
+def test_outbox_keeps_the_payload_of_its_time() -> None:
+    whole = rest_machine()
+    saga = saga_after(whole, event("step", {"a": 2}), metadata={"a": 1})
+    assert [entry.payload for entry in saga.outbox] == [{"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}]
+
+
+def test_delivered_command_leaves_the_outbox_alone() -> None:
+    whole = rest_machine()
+    saga = saga_after(whole)
+    decision = decide(whole, saga, delivered("1"))
+    assert (decision.outcome, decision.commands) == (Outcome.SETTLED, ())
+    assert decision.saga is not None
+    assert (decision.saga.seq, entry_ids(decision.saga)) == (2, ["1.2"])
+    assert decision.saga.history == saga.history
+    assert (decision.saga.current_state, decision.saga.latest_event) == ("looping", "__created__")
+
+
+def test_failed_command_stays_with_its_failure() -> None:
+    whole = rest_machine()
+    decision = decide(whole, saga_after(whole), failed("1", "connection refused"))
+    assert decision.outcome is Outcome.SETTLED
+    assert decision.saga is not None
+    assert [(entry.id, entry.failure) for entry in decision.saga.outbox] == [("1", "connection refused"), ("1.2", None)]
+
+
+def test_failed_command_that_is_delivered_later_leaves() -> None:
+    whole = rest_machine()
+    saga = advance(whole, saga_after(whole), failed("1"))
+    assert entry_ids(advance(whole, saga, delivered("1"))) == ["1.2"]
+
+
+@pytest.mark.parametrize("received", [delivered("1.2"), failed("1.2")], ids=["delivered", "failed"])
+def test_side_command_leaves_the_outbox_either_way(received: Input) -> None:
+    whole = rest_machine()
+    assert entry_ids(advance(whole, saga_after(whole), received)) == ["1"]
+
+
+@pytest.mark.parametrize("received", [delivered("1"), failed("1"), delivered("77"), failed("")])
+def test_entry_that_is_gone_makes_a_duplicate(received: Input) -> None:
+    whole = rest_machine()
+    saga = advance(whole, saga_after(whole), delivered("1"))
+    decision = decide(whole, saga, received)
+    assert decision.outcome is Outcome.DUPLICATE
+    assert decision.saga is saga
+    assert "settled before" in decision.reason
+
+
+def test_commands_are_settled_in_a_final_state_and_in_an_unknown_one() -> None:
+    whole = rest_machine()
+    ended = saga_after(whole, "stop")
+    assert ended.is_final
+    assert entry_ids(advance(whole, ended, delivered("2"))) == ["1", "1.2"]
+    assert entry_ids(advance(without_state(whole, "ended"), ended, delivered("2"))) == ["1", "1.2"]
+
+
+# --- held events ------------------------------------------------------------------------------------------------------
+
+GONE = without_state(ORDERS, "preparing")
+"""The order machine after somebody has deleted a state in which sagas are."""
+
+
+def test_event_in_a_state_that_the_machine_does_not_know_is_held() -> None:
+    saga = saga_after(ORDERS, "paymentExecuted")
+    decision = decide(GONE, saga, event("orderPrepared", {"a": 1}, at_ms=NOW_MS + 5))
+    assert (decision.outcome, decision.commands) == (Outcome.HELD, ())
+    assert "'preparing'" in decision.reason
+    assert "r2" in decision.reason
+    held = decision.saga
+    assert held is not None
+    assert [(each.label, each.payload, each.received_at_ms) for each in held.held] == [
+        ("orderPrepared", {"a": 1}, NOW_MS + 5)
+    ]
+    assert held.seq == saga.seq + 1
+    assert msgspec.structs.replace(held, seq=saga.seq, held=()) == saga
+
+
+def test_final_saga_in_an_unknown_state_holds_events_too() -> None:
+    saga = saga_after(ORDERS, "paymentFailed")
+    assert decide(without_state(ORDERS, "failed"), saga, event("any")).outcome is Outcome.HELD
+
+
+def test_saga_that_holds_as_many_events_as_it_may_takes_no_more() -> None:
+    saga = saga_after(ORDERS, "paymentExecuted")
+    for number in range(HELD_EVENTS_MAX):
+        saga = advance(GONE, saga, event(f"event{number}"))
+    decision = decide(GONE, saga, event("one more"))
+    assert decision.outcome is Outcome.HELD_TOO_MANY
+    assert decision.saga is saga
+    assert decision.reason
+
+
+def test_resumed_saga_applies_its_oldest_held_event_with_the_time_of_that_event() -> None:
+    saga = saga_after(ORDERS, "paymentExecuted")
+    saga = advance(GONE, saga, event("orderPrepared", {"a": 1}, at_ms=NOW_MS + 1_234))
+    saga = advance(GONE, saga, event("orderDelivered"))
+    decision = decide(ORDERS, saga, resumed())
+    assert decision.outcome is Outcome.ADVANCED
+    assert [sent.label for sent in decision.commands] == ["deliverOrder"]
+    moved = decision.saga
+    assert moved is not None
+    assert (moved.current_state, moved.metadata, moved.updated_at) == ("delivering", {"a": 1}, LATER)
+    assert [each.label for each in moved.held] == ["orderDelivered"]
+    assert advance(ORDERS, moved, resumed()).current_state == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("label", "outcome"),
+    [("orderDelivered", Outcome.UNEXPECTED), ("paymentExecuted", Outcome.DUPLICATE)],
+)
+def test_held_event_that_changes_nothing_leaves_the_saga(label: str, outcome: Outcome) -> None:
+    before = saga_after(ORDERS, "paymentExecuted")
+    held = advance(GONE, before, event(label))
+    decision = decide(ORDERS, held, resumed())
+    assert (decision.outcome, decision.commands) == (outcome, ())
+    assert decision.saga is not None
+    assert decision.saga.held == ()
+    assert msgspec.structs.replace(decision.saga, seq=before.seq) == before
+    assert decision.saga.seq == held.seq + 1
+
+
+def test_held_event_of_a_finished_saga_is_judged_like_any_other() -> None:
+    held = advance(without_state(ORDERS, "failed"), saga_after(ORDERS, "paymentFailed"), event("late"))
+    assert decide(ORDERS, held, resumed()).outcome is Outcome.FINISHED
+
+
+def test_held_event_with_a_payload_that_fails_its_check_leaves_the_saga() -> None:
+    whole = small_machine(check=refuse_unless("amount"))
+    held = advance(without_state(whole, "looping"), saga_after(whole), event("step"))
+    decision = decide(whole, held, resumed())
+    assert decision.outcome is Outcome.INVALID_PAYLOAD
+    assert decision.saga is not None
+    assert decision.saga.held == ()
+
+
+@pytest.mark.parametrize("whole", [ORDERS, GONE], ids=["nothing held", "state still unknown"])
+def test_there_may_be_nothing_to_resume(whole: Machine) -> None:
+    saga = saga_after(ORDERS, "paymentExecuted")
+    if whole is GONE:
+        saga = advance(GONE, saga, event("orderPrepared"))
+    decision = decide(whole, saga, resumed())
+    assert (decision.outcome, decision.reason) == (Outcome.DUPLICATE, "nothing to resume")
+    assert decision.saga is saga
+
+
+def test_every_change_counts_one_also_that_of_a_resumed_saga() -> None:
+    held = advance(GONE, saga_after(ORDERS, "paymentExecuted"), event("orderPrepared"))
+    assert advance(ORDERS, held, resumed()).seq == held.seq + 1
+
+
+def test_timers_of_another_version_survive_a_transition() -> None:
+    saga = msgspec.structs.replace(saga_after(ORDERS), timers=({"id": "t1", "at": 5},))
+    assert advance(ORDERS, saga, event("paymentExecuted")).timers == ({"id": "t1", "at": 5},)
+
+
+def test_transition_of_a_state_leads_only_where_it_says() -> None:
+    whole = machine(
+        state("a", transition("go", "b"), transition("stay", "a")),
+        state("b", transition("go", "a")),
+    )
+    assert [saga_after(whole, *labels).current_state for labels in ((), ("go",), ("go", "go"), ("stay", "go"))] == [
+        "a",
+        "b",
+        "a",
+        "b",
+    ]
