@@ -50,7 +50,7 @@ def engines(orders: Orders, count: int) -> Iterator[list[EngineProcess]]:
 
 
 async def kill_and_restart(engine: EngineProcess, stop: asyncio.Event) -> int:
-    """kill -9 a few seconds after it is ready again, until told to stop; leaves it running. Returns the number of kills.
+    """kill -9 a few seconds after it is ready again, until told to stop; leaves it running. Returns how often.
 
     From readiness, because whoever is never given the time to read back a hundred thousand sagas cannot go on.
     """

@@ -33,6 +33,8 @@ GATHER_WITHIN_SECONDS = 0.05
 FENCED_PAUSE_SECONDS = 5.0
 """After being fenced, longer than two heartbeats: had another engine taken the partition, the group would have said so.
 What remains is a transaction that the broker gave up because this process was held up, and then we go on."""
+RESTORE_STRIDE = 1000
+"""Sagas that are taken into memory in one go, some milliseconds."""
 _CAUGHT_UP_POLL_SECONDS = 0.02
 
 _log = logging.getLogger(__name__)
@@ -240,9 +242,7 @@ class PartitionTask:
         while self._settled < target:
             if self.phase is not Phase.RUNNING:
                 raise TransientError(f"home partition {self.number} is {self.phase.value}")
-            await asyncio.sleep(RESTORE_STRIDE = 1000
-"""Sagas that are taken into memory in one go, some milliseconds."""
-_CAUGHT_UP_POLL_SECONDS)
+            await asyncio.sleep(_CAUGHT_UP_POLL_SECONDS)
 
     def _signal(self, signal: Signal) -> None:
         phase = advance(self.phase, signal)
