@@ -57,12 +57,11 @@ def _make_service_account_key(openssl: str, target: Path) -> None:
     if target.exists():
         return
     temporary = target.with_suffix(".tmp")
-    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    result = subprocess.run(
-        [openssl, "genpkey", *curve, "-out", str(temporary)], capture_output=True, text=True, check=False
-    )
+    # As "EC PRIVATE KEY": from the more common "PRIVATE KEY" the API server cannot take the public half.
+    arguments = ("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(temporary))
+    result = subprocess.run([openssl, *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        message = f"openssl genpkey failed: {result.stderr.strip()}"
+        message = f"openssl ecparam failed: {result.stderr.strip()}"
         raise ClusterError(message)
     temporary.rename(target)
 

@@ -11,6 +11,7 @@ import pytest
 
 from dev.engine_process import EngineProcess
 from tests.support.kafka import KafkaBroker
+from tests.support.kills import kill_and_restart
 from tests.support.orders import (
     FinalStates,
     Orders,
@@ -22,7 +23,6 @@ from tests.support.orders import (
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-KILL_EVERY_SECONDS = 3.0
 SAGAS = 100_000
 SAGAS_WITH_SEVERAL_ENGINES = 20_000
 
@@ -47,23 +47,6 @@ def engines(orders: Orders, count: int) -> Iterator[list[EngineProcess]]:
     finally:
         for engine in made:
             engine.close()
-
-
-async def kill_and_restart(engine: EngineProcess, stop: asyncio.Event) -> int:
-    """kill -9 a few seconds after it is ready again, until told to stop; leaves it running. Returns how often.
-
-    From readiness, because whoever is never given the time to read back a hundred thousand sagas cannot go on.
-    """
-    kills = 0
-    while not stop.is_set():
-        try:
-            async with asyncio.timeout(KILL_EVERY_SECONDS):
-                await stop.wait()
-        except TimeoutError:
-            engine.kill()
-            kills += 1
-            await asyncio.to_thread(engine.start)
-    return kills
 
 
 @pytest.mark.timeout(900)

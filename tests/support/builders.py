@@ -191,7 +191,8 @@ def saga_after(whole: Machine, *labels: str | Input, metadata: Payload | None = 
 
 def history_of(saga: Saga) -> dict[str, list[dict[str, Any]]]:
     """A saga's history as people read it."""
-    return as_json(saga.history)
+    history: dict[str, list[dict[str, Any]]] = as_json(saga.history)
+    return history
 
 
 def as_json(value: History | Saga) -> Any:

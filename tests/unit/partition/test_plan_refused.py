@@ -1,5 +1,7 @@
 """Guarantee G4: a bad input never stops a partition, has one outcome, and is kept where people can look at it."""
 
+from typing import Any
+
 import pytest
 
 from flowmachine.core.actions import Outcome
@@ -22,7 +24,7 @@ from tests.support.builders import (
 )
 
 LIMIT = 200_000
-WHERE = {"partition": 3, "offset": 42}
+WHERE: dict[str, Any] = {"partition": 3, "offset": 42}
 ORIGIN = f"{EVENTS}/3/42"
 
 
