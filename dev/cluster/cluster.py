@@ -149,8 +149,8 @@ class Cluster:
     def start(self, *, timeout_seconds: float = _READY_SECONDS_MAX) -> None:
         """Start the programs that do not run and wait until all are ready; on failure none of them is left."""
         missing = [component for component in self._components.values() if not component.is_running()]
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         programs = self._find_programs()
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         deadline = time.monotonic() + timeout_seconds
         try:
             self._choose_ports(is_fresh_start=len(missing) == len(self._components))

@@ -1,4 +1,4 @@
-"""Commands: `python -m dev.kafka up | status | down`, from the root of the repository.
+"""Commands: `python -m dev.kafka provision | up | status | down`, from the root of the repository.
 
 Exit codes: 0 done (for `status`: all brokers are ready), 1 not done, with one sentence on standard error, 130 Ctrl-C.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from dev.kafka.addresses import locked
 from dev.kafka.cluster import KafkaCluster
 from dev.kafka.errors import ClusterStateError, KafkaDevError, SettingsError
-from dev.kafka.provision import cache_root
+from dev.kafka.provision import cache_root, provision
 from dev.kafka.settings import CONTROLLER, DEFAULT_USERS, ClusterSettings
 
 _PORT_BASE = 9092
@@ -25,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     data_dir: Path = options.data_dir.expanduser().resolve()
     try:
+        if options.command == "provision":
+            provision(_say)
+            return 0
         with locked(_lock_path(data_dir)):
             if options.command == "up":
                 return _up(data_dir, options)
@@ -59,6 +62,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     down = commands.add_parser("down", parents=[shared], help="stop the brokers and remove their data")
     down.add_argument("--keep", action="store_true", help="keep the data")
     commands.add_parser("status", parents=[shared], help="say what runs")
+    commands.add_parser("provision", parents=[shared], help="fetch what brokers need, once, into the cache")
     return parser.parse_args(arguments)
 
 
