@@ -74,6 +74,14 @@ lock: $(DEV) ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: wi
 	$(LOCK) pyproject.toml --extra operator --group dev --constraint requirements/build.txt \
 		--constraint requirements/operator.txt --output-file requirements/dev.txt
 
+.PHONY: cluster-up
+cluster-up: $(DEV) ## Start a real Kubernetes control plane (needs Go and openssl)
+	@$(BIN)/python -m dev.cluster up
+
+.PHONY: cluster-down
+cluster-down: $(DEV) ## Stop that control plane
+	@$(BIN)/python -m dev.cluster down
+
 .PHONY: clean
 clean: ## Remove .venv, caches and build output, but not what was provisioned in the user's cache folder
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,8 +1,11 @@
 """kill -9 again and again, engines that join and leave: every saga completes, every command is there once."""
 
 import asyncio
+import json
 import random
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from dev.engine_process import EngineProcess
+from flowmachine.adapters.kafka.membership import SESSION_TIMEOUT_MS
+from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker
 from tests.support.kills import kill_and_restart
 from tests.support.orders import (
@@ -101,3 +106,26 @@ async def test_every_saga_completes_exactly_once_while_engines_join_and_leave(
             stop.set()
             assert await shuffler >= 3
         await assert_exactly_once(orders, ids, finals)
+
+
+@pytest.mark.timeout(240)
+async def test_engine_that_stops_hands_its_partitions_over_at_once(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
+    """Sooner than a session times out: it has left the group, and nobody waits for it."""
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
+
+    def partitions(engine: EngineProcess) -> list[str]:
+        try:
+            with urllib.request.urlopen(f"{engine.url}/-/check-up", timeout=5) as response:  # noqa: S310 - our own child
+                body = json.load(response)
+        except urllib.error.HTTPError as error:  # not ready: the answer says why, in the same form
+            body = json.load(error)
+        return [number for number, phase in body["partitions"].items() if phase == "running"]
+
+    with engines(orders, 2) as (first, second):
+        await asyncio.to_thread(first.start)
+        await asyncio.to_thread(second.start)
+        await eventually(lambda: len(partitions(first)) == len(partitions(second)) == 2, "two partitions each")
+        assert await asyncio.to_thread(first.terminate) == 0
+        await eventually(
+            lambda: len(partitions(second)) == 4, "all four", timeout_seconds=SESSION_TIMEOUT_MS / 1000 - 2
+        )

@@ -8,11 +8,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from dev.engine_process import EngineProcess
 from flowmachine.core.partitioners import crc32, java_murmur2
 from flowmachine.wire.message import encode_message
-from tests.support.kafka import KafkaBroker, produce, read_all
+from tests.support.kafka import KafkaBroker, admin_client, produce, read_all
 from tests.support.orders import (
     STEPS,
     FinalStates,
@@ -231,3 +233,20 @@ async def test_an_event_over_http_moves_its_saga(orders: Orders, engine: EngineP
     finals = FinalStates(orders)
     await finals.wait_for([saga_id], timeout_seconds=30)
     await assert_exactly_once(orders, [saga_id], finals)
+
+
+@pytest.mark.timeout(240)
+async def test_records_that_retention_removed_are_reported_and_the_engine_goes_on(
+    orders: Orders, engine: EngineProcess
+) -> None:
+    assert await asyncio.to_thread(engine.terminate) == 0
+    keys = [key for key in (f"gone-{number}".encode() for number in range(100)) if java_murmur2(key, 4) == 0][:10]
+    await produce(orders.bootstrap, orders.events, [(key, event("paymentExecuted"), 0, []) for key in keys])
+    async with admin_client(orders.bootstrap) as admin:
+        await admin.delete_records({TopicPartition(orders.events, 0): RecordsToDelete(before_offset=8)})
+    await asyncio.to_thread(engine.start)
+    kept = await read_all(orders.bootstrap, orders.unmatched, until=lambda found: len(found) >= 2, timeout_seconds=30)
+    assert [dict(record.headers)["flowmachine-origin"] for record in kept] == [
+        f"{orders.events}/0/{offset}".encode() for offset in (8, 9)
+    ]
+    assert engine.is_ready()

@@ -4,9 +4,9 @@
                     │            │            │            │
                     └────────────┴──► failed ◄┴────────────┘   failed ──► fencing (after a pause), or released
 
-`failed` is any error of the log: the transaction is dropped, the producer is discarded, and the task starts again from
-the last commit. `fenced` means that another engine owns the partition now: it is released at once and never tried
-again.
+`failed` is any error of the log, being fenced included: the transaction is dropped, the producer is discarded, and the
+task starts again from the last commit, unless the group has given the partition to another engine meanwhile
+(`docs/decisions/0003-fenced-is-not-lost.md`).
 """
 
 from enum import StrEnum
@@ -31,7 +31,6 @@ class Signal(StrEnum):
     OPENED = "opened"
     RESTORED = "restored"
     ERROR = "error"
-    FENCED = "fenced"
     STOP = "stop"
     STOPPED = "stopped"
 
@@ -47,10 +46,6 @@ _TABLE: dict[tuple[Phase, Signal], Phase] = {
     (Phase.FAILED, Signal.STOP): Phase.RELEASED,
     **{(phase, Signal.STOP): Phase.RELEASED for phase in (Phase.FENCING, Phase.RESTORING)},
     **{(phase, Signal.ERROR): Phase.FAILED for phase in (Phase.FENCING, Phase.RESTORING, Phase.RUNNING)},
-    **{
-        (phase, Signal.FENCED): Phase.RELEASED
-        for phase in (Phase.FENCING, Phase.RESTORING, Phase.RUNNING, Phase.DRAINING)
-    },
     (Phase.DRAINING, Signal.ERROR): Phase.RELEASED,
 }
 

@@ -15,6 +15,7 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from flowmachine.core.actions import Outcome
 from flowmachine.core.definition import SagaId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed, Resumed
 from flowmachine.core.phases import Phase, Signal, advance
@@ -183,7 +184,7 @@ class PartitionTask:
         try:
             while True:
                 await self._inbox.put_records(await source.fetch(self._batch.records_max))
-        except (TransientError, ConfigurationError) as error:
+        except Exception as error:  # noqa: BLE001 - the partition task must hear of whatever ended the reading
             self._inbox.fail(error)
 
     async def _run_batches(self, log: PartitionLog) -> None:
@@ -210,7 +211,8 @@ class PartitionTask:
         for saga_id in plan.resumable:
             self._inbox.put_internal(Resumed(SagaId(saga_id), self._clock()))
         for unmatched in plan.unmatched:
-            _log.warning(
+            _log.log(
+                logging.INFO if unmatched.outcome is Outcome.DUPLICATE else logging.WARNING,
                 "input changed nothing: %s",
                 unmatched.outcome.value,
                 extra={

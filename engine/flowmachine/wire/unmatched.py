@@ -1,8 +1,10 @@
 """Records of the `unmatched` topic: inputs that changed nothing, as they came, with the reason in headers."""
 
 from flowmachine.core.actions import Outcome
+from flowmachine.wire.intake import ORIGIN_HEADER
 from flowmachine.wire.log import InputRecord, OutputRecord
 
+_FORWARDED_FROM_HEADER = "flowmachine-forwarded-from"
 _SHORTENED_BYTES = 64 * 1024
 """What is kept of a value that would not fit beside its headers; the whole one is still at its origin."""
 
@@ -17,8 +19,9 @@ def encode_unmatched(
     headers = [
         ("flowmachine-outcome", outcome.value.encode()),
         ("flowmachine-reason", reason[:1000].encode("utf-8", "replace")),
-        ("flowmachine-origin", format_origin(record).encode()),
+        (ORIGIN_HEADER, format_origin(record).encode()),
     ]
+    headers += [(_FORWARDED_FROM_HEADER, value) for name, value in record.headers if name == ORIGIN_HEADER]
     key, value = record.key, record.value
     if len(key or b"") + len(value or b"") + _HEADERS_BYTES_MAX > record_bytes_max:
         key = key and key[:_SHORTENED_BYTES]

@@ -327,11 +327,11 @@ def test_side_commands_follow_the_command_in_the_machines_order() -> None:
 
 
 def test_side_commands_are_sent_without_a_command_too() -> None:
-    whole = machine(state("one", side_commands=[command("tell"), command("notify", "rest")]))
+    whole = machine(state("one", side_commands=[command("notify", "rest"), command("tell")]))
     decision = decide(whole, None, create())
     assert [sent.label for sent in decision.commands] == ["tell"]
     assert decision.saga is not None
-    assert [(entry.id, entry.is_side_command) for entry in decision.saga.outbox] == [("1.1", True)]
+    assert [(entry.id, entry.is_side_command) for entry in decision.saga.outbox] == [("1.0", True)]
 
 
 def test_outbox_ids_are_made_of_the_seq_so_that_a_saga_never_reuses_one() -> None:

@@ -136,6 +136,12 @@ def test_brackets_after_a_text_that_ends_in_a_backslash_count() -> None:
         decode_message(value)
 
 
+def test_depth_is_that_of_the_deepest_part_wherever_it_is() -> None:
+    value = b'{"messageLabel":"a","messagePayload":{"n":' + b"[" * 300 + b"]" * 300 + b',"m":[]}}'
+    with pytest.raises(MalformedError, match="nested"):
+        decode_message(value)
+
+
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert len(
         decode_message(b'{"messageLabel":"a","messagePayload":{"n":[' + b"[]," * 5_000 + b"0]}}").message_payload["n"]
