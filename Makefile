@@ -82,6 +82,10 @@ cluster-up: $(DEV) ## Start a real Kubernetes control plane (needs Go and openss
 cluster-down: $(DEV) ## Stop that control plane
 	@$(BIN)/python -m dev.cluster down
 
+.PHONY: generate
+generate: $(DEV) ## Write generated files anew (crds/)
+	@$(BIN)/python -m dev.crds
+
 .PHONY: clean
 clean: ## Remove .venv, caches and build output, but not what was provisioned in the user's cache folder
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

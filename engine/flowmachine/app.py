@@ -127,8 +127,8 @@ def _bracketed(host: str) -> str:
 
 def build_log(resource: FlowMachine, options: RunOptions) -> Log:
     """Kafka where a channel has it, unless the options ask for the embedded log."""
-    kafka = _kafka_channels(resource)
-    stem = _topic_stem(resource)
+    kafka = kafka_channels(resource)
+    stem = topic_stem(resource)
     inputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics))
     outputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.output_topics))
     groups = {topic: channel.consumer_group for channel in kafka for topic in channel.input_topics}
@@ -155,14 +155,14 @@ def build_log(resource: FlowMachine, options: RunOptions) -> Log:
         replication_factor=settings.internal_topics.replication_factor,
         min_insync_replicas=settings.internal_topics.min_in_sync_replicas,
     )
-    connection = _kafka_connection(resource, kafka[0], options.secrets_dir)
+    connection = kafka_connection(resource, kafka[0], options.secrets_dir)
     legacy_groups = {topic: name for topic, name in groups.items() if name and name != group}
     return KafkaLog(KafkaLogSettings(connection, names, group, legacy_groups))
 
 
 def describe_log(resource: FlowMachine, options: RunOptions) -> str:
     """Which log it is, for people."""
-    kafka = _kafka_channels(resource)
+    kafka = kafka_channels(resource)
     if options.is_embedded or not kafka:
         return f"embedded log {embedded_path(resource, options)}"
     return f"Kafka {','.join(_brokers(kafka[0], options.secrets_dir))}"
@@ -173,11 +173,12 @@ def embedded_path(resource: FlowMachine, options: RunOptions) -> Path:
     return options.data_dir / f"{resource.metadata.name}.db"
 
 
-def _kafka_channels(resource: FlowMachine) -> list[KafkaChannel]:
+def kafka_channels(resource: FlowMachine) -> list[KafkaChannel]:
+    """The Kafka channels of a machine, in the order of its file."""
     return [channel.kafka for channel in resource.spec.channels if channel.kafka is not None]
 
 
-def _topic_stem(resource: FlowMachine) -> str:
+def topic_stem(resource: FlowMachine) -> str:
     """What a machine's own topics are called; the namespace keeps machines of one name on one Kafka apart."""
     metadata = resource.metadata
     owner = f"{metadata.namespace}." if metadata.namespace else ""
@@ -192,7 +193,8 @@ def _brokers(channel: KafkaChannel, secrets_dir: Path) -> tuple[str, ...]:
     return channel.brokers
 
 
-def _kafka_connection(resource: FlowMachine, channel: KafkaChannel, secrets_dir: Path) -> KafkaConnection:
+def kafka_connection(resource: FlowMachine, channel: KafkaChannel, secrets_dir: Path) -> KafkaConnection:
+    """How to reach a channel's brokers. Raises ConfigurationError for a secret or certificate that cannot be read."""
     sasl = None
     if channel.sasl is not None:
         if channel.sasl.username is None or channel.sasl.password is None:

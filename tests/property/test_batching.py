@@ -96,6 +96,32 @@ def test_dropped_transactions_and_restarts_leave_no_trace(
     assert written(plans) == written(steady_plans)
 
 
+@heavy
+@given(st.data(), machines(), record_lists())
+def test_planning_ahead_changes_nothing(data: st.DataObject, whole: Machine, records: list[StoredRecord]) -> None:
+    """A batch that is planned while the one before is being committed writes what it would have written after it."""
+    retention_ms = data.draw(st.sampled_from([FOR_EVER_MS, -FOR_EVER_MS]))  # none ever leaves, or every finished one
+    now_ms = 0
+    batches = data.draw(splits(records))
+    steady, ahead = (new_partition(whole, retention_finished_ms=retention_ms) for _ in range(2))
+    steady_plans: list[BatchPlan] = []
+    for batch in batches:
+        steady_plans.append(steady.plan(batch, [], now_ms))
+        steady.confirm(steady_plans[-1])
+    plans: list[BatchPlan] = []
+    for number, batch in enumerate(batches):
+        plans.append(ahead.plan(batch, [], now_ms, after=plans[-1] if plans else None))
+        if number:
+            ahead.confirm(plans[number - 1])
+    if plans:
+        ahead.confirm(plans[-1])
+    if retention_ms == FOR_EVER_MS:
+        assert ahead.sagas._records == steady.sagas._records
+        assert written(plans) == written(steady_plans)
+        assert +ahead.sagas.by_state == +steady.sagas.by_state
+    assert +ahead.sagas.by_state == recount(ahead)
+
+
 def restarted(whole: Machine, log: Iterable[OutputRecord]) -> Partition:
     partition = new_partition(whole, retention_finished_ms=FOR_EVER_MS)
     partition.sagas = PartitionSagas()

@@ -6,6 +6,7 @@
 | `command`       | what a command is, and the exit codes                                          |
 | `run`, `serve`  | `run`: an engine until SIGTERM                                                 |
 | `check`         | `check`: what is wrong, and what looks wrong, in a file                        |
+| `audit`         | `audit`: what the topics say against what the machine says                     |
 | `diagram`       | `diagram`: the machine as SVG, Mermaid or text                                 |
 | `demo`          | `demo`: the newcomer's minute                                                  |
 | `unsupported`   | what a file may ask for and this version does not do yet                       |

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowmachine import __version__
+from flowmachine.cli.audit import AUDIT
 from flowmachine.cli.check import CHECK
 from flowmachine.cli.command import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.demo import DEMO
@@ -15,7 +16,7 @@ from flowmachine.cli.problem_text import error_console, print_problems
 from flowmachine.cli.run import RUN
 from flowmachine.errors import ConfigurationError
 
-COMMANDS: Final[tuple[Command, ...]] = (RUN, CHECK, DIAGRAM, DEMO)
+COMMANDS: Final[tuple[Command, ...]] = (RUN, CHECK, DIAGRAM, AUDIT, DEMO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

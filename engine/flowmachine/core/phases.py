@@ -1,8 +1,8 @@
 """The life of a partition on one engine, as a table.
 
     assigned ──► fencing ──► restoring ──► running ──► draining ──► released
-                    │            │            │            │
-                    └────────────┴──► failed ◄┴────────────┘   failed ──► fencing (after a pause), or released
+                    │            │            │
+                    └────────────┴──► failed ◄┘   failed ──► fencing (after a pause), or released
 
 `failed` is any error of the log, being fenced included: the transaction is dropped, the producer is discarded, and the
 task starts again from the last commit, unless the group has given the partition to another engine meanwhile

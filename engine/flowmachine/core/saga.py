@@ -7,6 +7,7 @@ The past is kept as the JSON text that was written when it happened (`msgspec.Ra
 copy and never decodes it, so a saga's cost does not grow with the objects in its history.
 """
 
+from functools import lru_cache
 from typing import Any, final
 
 import msgspec
@@ -46,6 +47,7 @@ class HeldEvent(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     received_at_ms: int
 
 
+_EMPTY_LENGTH = len(b"[]")
 EMPTY_HISTORY = History(states=msgspec.Raw(b"[]"), events=msgspec.Raw(b"[]"))
 
 
@@ -73,19 +75,8 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
 
 
 @final
-class _StateEntered(msgspec.Struct, gc=False, rename="camel", omit_defaults=True):
-    state: str
-    timestamp: str
-    business_state_id: BusinessId
-    business_state_description: str
-
-
-@final
-class _EventApplied(msgspec.Struct, gc=False, rename="camel", omit_defaults=True):
+class _EventApplied(msgspec.Struct, gc=False):
     event: str
-    timestamp: str
-    business_event_id: BusinessId | None = None
-    business_event_description: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -95,12 +86,13 @@ def append_history(
     history: History, *, event: str, business_event: BusinessEvent | None, state: State, at: str
 ) -> History:
     """The history with one event and the state that it led to added at the end."""
+    entered = _state_frame(state.id, state.business_state.id, state.business_state.description)
     if business_event is None:
-        applied = _EventApplied(event, at)
+        applied = _event_frame(event, None, None)
     else:
-        applied = _EventApplied(event, at, business_event.id, business_event.description)
-    entered = _StateEntered(state.id, at, state.business_state.id, state.business_state.description)
-    return History(states=_append(history.states, _encode(entered)), events=_append(history.events, _encode(applied)))
+        applied = _event_frame(event, business_event.id, business_event.description)
+    time = at.encode()
+    return History(states=_append(history.states, entered, time), events=_append(history.events, applied, time))
 
 
 def drop_oldest_held(saga: Saga) -> Saga:
@@ -113,6 +105,26 @@ def history_labels(history: History) -> list[str]:
     return [applied.event for applied in msgspec.json.decode(history.events, type=list[_EventApplied])]
 
 
-def _append(array: msgspec.Raw, entry: bytes) -> msgspec.Raw:
-    past = bytes(array)
-    return msgspec.Raw(past[:-1] + b"," + entry + b"]" if len(past) > 2 else b"[" + entry + b"]")
+Frame = tuple[bytes, bytes]
+"""An entry's JSON text before and after its time. A machine has few of them, and they are part of every step."""
+
+
+@lru_cache(maxsize=4096)
+def _state_frame(state: str, business_id: BusinessId, description: str) -> Frame:
+    business = b'"businessStateId":%b,"businessStateDescription":%b' % (_encode(business_id), _encode(description))
+    return b'{"state":%b,"timestamp":"' % _encode(state), b'",%b}' % business
+
+
+@lru_cache(maxsize=4096)
+def _event_frame(event: str, business_id: BusinessId | None, description: str | None) -> Frame:
+    before = b'{"event":%b,"timestamp":"' % _encode(event)
+    if business_id is None:
+        return before, b'"}'
+    business = b'"businessEventId":%b,"businessEventDescription":%b' % (_encode(business_id), _encode(description))
+    return before, b'",%b}' % business
+
+
+def _append(array: msgspec.Raw, frame: Frame, time: bytes) -> msgspec.Raw:
+    past = memoryview(array)
+    comma = b"," if len(past) > _EMPTY_LENGTH else b""
+    return msgspec.Raw(b"".join((past[:-1], comma, frame[0], time, frame[1], b"]")))

@@ -14,6 +14,7 @@ def format_timestamp(at_ms: int) -> str:
     return f"{_format_second(second)}.{ms:03d}Z"
 
 
+@lru_cache(maxsize=1024)
 def parse_timestamp(text: str) -> int:
     """Milliseconds since 1970 of a time that `format_timestamp` wrote."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)

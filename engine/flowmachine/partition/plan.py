@@ -96,17 +96,25 @@ class Partition:
         self.settings = settings
         self.sagas = PartitionSagas()
 
-    def plan(self, records: Sequence[InputRecord], internal: Sequence[Input], now_ms: int) -> BatchPlan:
+    def plan(
+        self,
+        records: Sequence[InputRecord],
+        internal: Sequence[Input],
+        now_ms: int,
+        *,
+        after: BatchPlan | None = None,
+    ) -> BatchPlan:
         """Decide a batch: first `internal` inputs (settled commands, resumed sagas), then the log's records in order.
+
+        `after` is a plan that is being committed: this one builds on it, and is void if that one fails.
 
         Changes nothing in memory. Every record ends up in exactly one outcome, or is forwarded to its home.
         """
-        batch = _Batch(self, is_exact=False)
+        batch = _Batch(self, after, is_exact=False)
         batch.run(records, internal, now_ms)
-        bytes_max = self.settings.record_bytes_max
-        if any(len(record.key or b"") + len(record.value or b"") > bytes_max for record in batch.records):
+        if batch.record_bytes > self.settings.record_bytes_max:
             # Rare: some input makes a record that the log would refuse. Only now is each decision encoded and measured.
-            batch = _Batch(self, is_exact=True)
+            batch = _Batch(self, after, is_exact=True)
             batch.run(records, internal, now_ms)
         return batch.to_plan()
 
@@ -133,12 +141,16 @@ class Partition:
 class _Batch:
     """The work of one `plan()` call; hot: a record costs a few microseconds here (`docs/performance.md`)."""
 
-    def __init__(self, partition: Partition, *, is_exact: bool) -> None:
+    def __init__(self, partition: Partition, after: BatchPlan | None, *, is_exact: bool) -> None:
         self.machine = partition.machine
         self.settings = partition.settings
         self.stored = partition.sagas
         self.can_resume = partition.can_resume
+        self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
+        self.pending_expired = after.expired_count if after is not None else 0
         self.is_exact = is_exact
+        self.record_bytes = 0
+        """Size of the largest record, key and value."""
         self.working: dict[bytes, Saga] = {}
         self.before: dict[bytes, Saga | None] = {}
         self.records: list[OutputRecord] = []
@@ -147,6 +159,10 @@ class _Batch:
         self.entered: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.unmatched: list[Unmatched] = []
+        self.state_changes: Counter[str] = Counter()
+        self.finished: list[tuple[int, bytes]] = []
+        self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
+        self.resumable: list[str] = []
         self.forwarded = 0
         self.expired_count = 0
 
@@ -157,45 +173,42 @@ class _Batch:
             self._take_record(record)
         # In the order of the log, so the last one of each partition stays.
         self.next_offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
-        sagas_topic, partition = self.settings.sagas_topic, self.settings.partition
-        for key, saga in self.working.items():
-            if saga is not self.before[key]:
-                value = encode_saga(saga)
-                self.changed[key] = value
-                self.records.append(OutputRecord(sagas_topic, key, value, partition))
-        self._expire(now_ms)
-
-    def to_plan(self) -> BatchPlan:
-        state_changes: Counter[str] = Counter()
-        finished: list[tuple[int, bytes]] = []
-        outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
-        resumable: list[str] = []
         for key, saga in self.working.items():
             before = self.before[key]
-            if saga is before:
-                continue
-            if before is not None:
-                state_changes[before.current_state] -= 1
-            state_changes[saga.current_state] += 1
-            if saga.outbox or (before is not None and before.outbox):
-                outboxes[key.decode()] = saga.outbox
-            if self.can_resume(saga):
-                resumable.append(key.decode())
-            if saga.is_final and (before is None or before.seq != saga.seq):
-                finished.append((parse_timestamp(saga.updated_at), key))
+            if saga is not before:
+                self._write(key, saga, before)
+        self._expire(now_ms)
+
+    def _write(self, key: bytes, saga: Saga, before: Saga | None) -> None:
+        """Add a changed saga's record, and note what its change means for memory."""
+        value = encode_saga(saga)
+        self.record_bytes = max(self.record_bytes, len(key) + len(value))
+        self.changed[key] = value
+        self.records.append(OutputRecord(self.settings.sagas_topic, key, value, self.settings.partition))
+        if before is not None:
+            self.state_changes[before.current_state] -= 1
+        self.state_changes[saga.current_state] += 1
+        if saga.outbox or (before is not None and before.outbox):
+            self.outboxes[key.decode()] = saga.outbox
+        if saga.held and self.can_resume(saga):
+            self.resumable.append(key.decode())
+        if saga.is_final:
+            self.finished.append((parse_timestamp(saga.updated_at), key))
+
+    def to_plan(self) -> BatchPlan:
         return BatchPlan(
             records=self.records,
             next_offsets=self.next_offsets,
             changed=self.changed,
-            state_changes=state_changes,
-            finished=finished,
-            outboxes=outboxes,
+            state_changes=self.state_changes,
+            finished=self.finished,
+            outboxes=self.outboxes,
             entered=self.entered,
             outcomes=self.outcomes,
             unmatched=self.unmatched,
             forwarded=self.forwarded,
             expired_count=self.expired_count,
-            resumable=resumable,
+            resumable=self.resumable,
         )
 
     def _take_record(self, record: InputRecord) -> None:
@@ -250,7 +263,7 @@ class _Batch:
     def _load(self, key: bytes) -> Saga | None:
         saga = self.working.get(key)
         if saga is None:
-            value = self.stored.get(key)
+            value = self.pending[key] if key in self.pending else self.stored.get(key)
             if value is not None:
                 saga = decode_saga(value)
                 self.working[key] = saga
@@ -283,6 +296,7 @@ class _Batch:
             self.entered[(entered.current_state, entered.latest_event)] += 1
         for command in decision.commands:
             value = encode_message(command.label, command.payload)
+            self.record_bytes = max(self.record_bytes, len(key) + len(value))
             for topic in self.settings.command_topics[command.channel]:
                 partition = self.settings.partition if topic in self.settings.aligned_topics else None
                 self.records.append(OutputRecord(topic, key, value, partition))
@@ -338,9 +352,9 @@ class _Batch:
 
     def _expire(self, now_ms: int) -> None:
         before_ms = now_ms - self.settings.retention_finished_ms
-        self.expired_count, expired = self.stored.expired(before_ms, EXPIRED_PER_BATCH_MAX)
+        self.expired_count, expired = self.stored.expired(before_ms, EXPIRED_PER_BATCH_MAX, skip=self.pending_expired)
         for key in expired:
-            if key not in self.changed:
+            if key not in self.changed and key not in self.pending:
                 self.changed[key] = None
                 self.records.append(OutputRecord(self.settings.sagas_topic, key, None, self.settings.partition))
 

@@ -6,6 +6,7 @@ nothing, and a read hands out what is stored. A saga is decoded only when it mov
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.wire.record import decode_head, decode_saga, may_need_work
@@ -58,15 +59,17 @@ class PartitionSagas:
                 self._records[key] = value
         self._finished.extend(finished)
 
-    def expired(self, before_ms: int, count_max: int) -> tuple[int, list[bytes]]:
+    def expired(self, before_ms: int, count_max: int, *, skip: int = 0) -> tuple[int, list[bytes]]:
         """How many entries of the queue of finished sagas are due, and which of these sagas may leave.
+
+        The first `skip` entries are on their way out already.
 
         Not one that goes on again, nor one with an outbox or held events: that enters the queue anew once it is
         settled.
         """
         count = 0
         keys: list[bytes] = []
-        for finished_at_ms, key in self._finished:
+        for finished_at_ms, key in islice(self._finished, skip, None):
             if finished_at_ms >= before_ms or count == count_max:
                 break
             count += 1

@@ -21,6 +21,8 @@ class Inbox:
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self.full = asyncio.Event()
+        """Set while there is a whole batch, or nothing more will come."""
         self.received = 0
         """Records ever put, those that wait for room included."""
 
@@ -30,6 +32,8 @@ class Inbox:
         await self._has_room.wait()
         self._records.append(records)
         self._count += len(records)
+        if self._count >= self._records_max:
+            self.full.set()
         if self._count >= 2 * self._records_max:
             self._has_room.clear()
         self._changed.set()
@@ -43,11 +47,13 @@ class Inbox:
         """Make `wait` raise."""
         self._error = error
         self._changed.set()
+        self.full.set()
 
     def close(self) -> None:
         """Make `wait` return False from now on."""
         self._is_closed = True
         self._changed.set()
+        self.full.set()
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait for work, or for the time to pass; False: the inbox is closed. Raises what a reader ran into."""
@@ -66,11 +72,6 @@ class Inbox:
         """Whether `take` would return nothing."""
         return not self._count and not self._internal
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there is a whole batch."""
-        return self._count >= self._records_max
-
     def take(self) -> tuple[list[InputRecord], list[Input]]:
         """What is there, up to one batch."""
         records: list[InputRecord] = []
@@ -83,5 +84,7 @@ class Inbox:
         internal, self._internal = self._internal, []
         if not self._records:
             self._changed.clear()
+        if self._count < self._records_max and self._error is None and not self._is_closed:
+            self.full.clear()
         self._has_room.set()
         return records, internal

@@ -49,6 +49,15 @@ class BatchSettings:
     linger_ms: int = 5
 
 
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """A batch on its way into the log; the task's result is how long it took, in seconds."""
+
+    plan: BatchPlan
+    records: int
+    task: asyncio.Task[float]
+
+
 class PartitionTask:
     """Runs one partition. `run` returns when it has been stopped; every other end is tried again."""
 
@@ -75,6 +84,7 @@ class PartitionTask:
         self._stopping = asyncio.Event()
         self._restored_to = 0
         self._settled = 0
+        self._committed_at = 0.0
         self._intake: Source | None = None
 
     def stop(self) -> None:
@@ -188,22 +198,56 @@ class PartitionTask:
             self._inbox.fail(error)
 
     async def _run_batches(self, log: PartitionLog) -> None:
-        loop = asyncio.get_running_loop()
-        committed_at = 0.0
-        while await self._inbox.wait(IDLE_SECONDS):
-            if loop.time() - committed_at < GATHER_WITHIN_SECONDS and not self._inbox.is_full:
-                await asyncio.sleep(self._batch.linger_ms / 1000)
-            records, internal = self._inbox.take()
-            plan = self.partition.plan(records, internal, self._clock())
-            if not plan.is_empty:
-                started = loop.time()
-                await log.commit(Transaction(plan.records, plan.next_offsets))
-                committed_at = loop.time()
-                self._confirm(plan, committed_at - started)
-            self._settled += len(records)
+        """Batch after batch. While one is being committed the next gathers, and once it is whole is planned."""
+        under_way: _Commit | None = None
+        try:
+            while await self._inbox.wait(IDLE_SECONDS):
+                await self._gather()
+                records, internal = self._inbox.take()
+                after = under_way.plan if under_way is not None else None
+                plan = self.partition.plan(records, internal, self._clock(), after=after)
+                if under_way is not None:
+                    await self._finish(under_way)
+                under_way = self._start_commit(log, plan, len(records))
+                await _either(under_way.task, self._inbox.full)
+                if under_way.task.done():
+                    await self._finish(under_way)
+                    under_way = None
+            if under_way is not None:
+                await self._finish(under_way)
+                under_way = None
+        finally:
+            if under_way is not None:
+                under_way.task.cancel()
+                await asyncio.gather(under_way.task, return_exceptions=True)
 
-    def _confirm(self, plan: BatchPlan, seconds: float) -> None:
-        self.partition.confirm(plan)
+    async def _gather(self) -> None:
+        """Under load give a batch a moment to grow."""
+        now = asyncio.get_running_loop().time()
+        if now - self._committed_at < GATHER_WITHIN_SECONDS and not self._inbox.full.is_set():
+            await asyncio.sleep(self._batch.linger_ms / 1000)
+
+    def _start_commit(self, log: PartitionLog, plan: BatchPlan, records: int) -> "_Commit":
+        async def commit() -> float:
+            if plan.is_empty:
+                return 0.0
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            await log.commit(Transaction(plan.records, plan.next_offsets))
+            self._committed_at = loop.time()
+            return self._committed_at - started
+
+        return _Commit(plan, records, asyncio.create_task(commit()))
+
+    async def _finish(self, commit: "_Commit") -> None:
+        """Wait for a commit and make its plan true in memory. Raises what the log ran into; the plan is then void."""
+        seconds = await commit.task
+        self.partition.confirm(commit.plan)
+        if not commit.plan.is_empty:
+            self._report(commit.plan, seconds)
+        self._settled += commit.records
+
+    def _report(self, plan: BatchPlan, seconds: float) -> None:
         self._observer.committed(self.number, plan, seconds)
         self._observer.sagas_counted(self.number, self.partition.sagas.by_state)
         for saga_id, outbox in plan.outboxes.items():
@@ -251,3 +295,10 @@ class PartitionTask:
         if phase is not self.phase:
             self.phase = phase
             self._observer.phase_changed(self.number, phase)
+
+
+async def _either(task: asyncio.Task[float], event: asyncio.Event) -> None:
+    """Return when the task has ended, however, or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

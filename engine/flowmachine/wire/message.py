@@ -54,7 +54,7 @@ def decode_json(decode: Callable[[bytes], T], value: bytes | None) -> T:
     """Decode untrusted bytes; every way to fail is a MalformedError with a sentence for people."""
     if not value:
         raise MalformedError("the value is empty")
-    if value.count(b"[") + value.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+    if len(value) > 2 * DEPTH_MAX and value.count(b"[") + value.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise MalformedError(f"nested more than {DEPTH_MAX} levels deep")
     try:
         return decode(value)

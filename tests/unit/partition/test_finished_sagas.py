@@ -203,3 +203,15 @@ def test_orders_expire_like_any_other_saga() -> None:
     partition = new_partition(order_machine())
     plan_and_confirm(partition, [create_record(), event_record("paymentFailed")])
     assert tombstones_of(plan_and_confirm(partition, now_ms=DUE_MS)) == [KEY]
+
+
+def test_plan_ahead_does_not_take_the_same_entries_out_of_the_queue_again() -> None:
+    partition = new_partition(small_machine())
+    plan_and_confirm(partition, [create_record(key="a"), event_record("stop", key="a")])
+    plan_and_confirm(partition, [event_record("again", key="a")])  # leaves a stale entry in the queue
+    later_ms = NOW_MS + 60_001
+    first = partition.plan([event_record("noise", key="a")], [], later_ms)
+    second = partition.plan([event_record("noise", key="a", offset=1)], [], later_ms, after=first)
+    assert (first.expired_count, second.expired_count) == (1, 0)
+    partition.confirm(first)
+    partition.confirm(second)

@@ -183,12 +183,10 @@ class KafkaPartitionLog:
         await producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         changelog_end = 0
-        for topic_partition, batch in (await self._batches(transaction.records)).items():
-            for builder in batch:
-                future = await producer.send_batch(builder, topic_partition.topic, partition=topic_partition.partition)
-                sent.append(future)
-                if topic_partition == self._changelog:
-                    changelog_end = len(sent)
+        for (topic, partition), batch in (await self._batches(transaction.records)).items():
+            sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
+            if (topic, partition) == self._changelog:
+                changelog_end = len(sent)
         if transaction.next_offsets:
             offsets = {TopicPartition(*key): offset for key, offset in transaction.next_offsets.items()}
             await producer.send_offsets_to_transaction(offsets, self._context.group)
@@ -198,35 +196,26 @@ class KafkaPartitionLog:
         if changelog_end:
             self.restored_to = max(self.restored_to, results[changelog_end - 1].offset + 1)
 
-    async def _batches(self, records: Sequence[OutputRecord]) -> dict[TopicPartition, list[Any]]:
-        """Record batches by topic partition, in the order of `records`."""
-        batches: dict[TopicPartition, list[Any]] = {}
+    async def _batches(self, records: Sequence[OutputRecord]) -> dict[tuple[str, int], list[Any]]:
+        """Record batches by topic and partition, in the order of `records`."""
+        batches: dict[tuple[str, int], list[Any]] = {}
         counts: dict[str, int] = {}
         for record in records:
             partition = record.partition
             if partition is None:
-                count = counts.get(record.topic)
-                if count is None:
-                    count = len(await self._context.producer.partitions_for(record.topic))
-                    counts[record.topic] = count
-                partition = java_murmur2(record.key or b"", count)
-            topic_partition = TopicPartition(record.topic, partition)
-            builders = batches.get(topic_partition)
+                if record.topic not in counts:
+                    counts[record.topic] = len(await self._context.producer.partitions_for(record.topic))
+                partition = java_murmur2(record.key or b"", counts[record.topic])
+            builders = batches.get((record.topic, partition))
             if builders is None:
-                builders = batches[topic_partition] = [self._producer.create_batch()]
-            self._append(builders, record)
+                builders = batches[(record.topic, partition)] = [self._producer.create_batch()]
+            if not _append(builders[-1], record):
+                builders.append(self._producer.create_batch())
+                if not _append(builders[-1], record):
+                    raise InvariantError(f"a record for {record.topic!r} fits no batch")
         for builders in batches.values():
             builders[-1].close()
         return batches
-
-    def _append(self, builders: list[Any], record: OutputRecord) -> None:
-        headers = list(record.headers) if record.headers else []
-        append = builders[-1].append
-        if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-            builders.append(self._producer.create_batch())
-            append = builders[-1].append
-            if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-                raise InvariantError(f"a record for {record.topic!r} fits no batch")
 
     async def _committed_offsets(self) -> dict[TopicPartition, int]:
         """Where to go on, for every input partition of this home partition."""
@@ -284,3 +273,10 @@ class KafkaPartitionLog:
                 await self._producer.stop()
         except (kafka.KafkaError, TimeoutError, AssertionError) as error:
             _log.debug("the producer did not stop in order", extra={"reason": repr(error)})
+
+
+def _append(builder: Any, record: OutputRecord) -> bool:
+    """Add a record to a batch; False when the batch is full."""
+    headers = list(record.headers) if record.headers else []
+    added = builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers)
+    return added is not None

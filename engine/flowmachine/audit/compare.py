@@ -1,0 +1,172 @@
+"""A saga's record and its commands against the replay."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from flowmachine.audit.model import Finding, Kind, SagaRecords, Scope, found, place_of
+from flowmachine.audit.replay import Applied
+from flowmachine.core.saga import OutboxEntry, Saga
+from flowmachine.core.timestamps import parse_timestamp
+from flowmachine.wire.log import InputRecord
+from flowmachine.wire.message import MalformedError, decode_message, encode_message
+
+_COMPARED = (
+    "revision",
+    "current_state",
+    "latest_event",
+    "business_state_id",
+    "business_state_description",
+    "associated_entity_id",
+    "created_at",
+    "metadata",
+    "is_final",
+    "timers",
+)
+
+
+def differences(expected: Saga, actual: Saga) -> tuple[str, ...]:
+    """The names of the fields in which a saga's record is not what the replay has, as the record spells them."""
+    named = [name for name in _COMPARED if _plain(getattr(expected, name)) != _plain(getattr(actual, name))]
+    named += [
+        f"history.{name}"
+        for name in ("states", "events")
+        if bytes(getattr(expected.history, name)) != bytes(getattr(actual.history, name))
+    ]
+    if not expected.outbox:
+        named += [name for name in ("seq", "updated_at", "outbox") if getattr(expected, name) != getattr(actual, name)]
+    else:
+        named += _outbox_differences(expected, actual)
+    return tuple(_spelled(name) for name in named)
+
+
+def _outbox_differences(expected: Saga, actual: Saga) -> list[str]:
+    """Settled entries are gone, and each settlement has moved `seq` and `updatedAt` on."""
+    settled = len(expected.outbox) - len(actual.outbox)
+    failed = sum(entry.failure is not None for entry in actual.outbox)
+    named: list[str] = []
+    if not expected.seq + settled + failed <= actual.seq <= expected.seq + 2 * len(expected.outbox):
+        named.append("seq")
+    if actual.updated_at < expected.updated_at:
+        named.append("updated_at")
+    left = iter([_content(entry) for entry in expected.outbox])
+    if not all(_content(entry) in left for entry in actual.outbox):  # in this order, with gaps
+        named.append("outbox")
+    return named
+
+
+def _content(entry: OutboxEntry) -> tuple[str, str, bytes, bool]:
+    return entry.channel, entry.label, msgspec.json.encode(entry.payload), entry.is_side_command
+
+
+def _plain(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _spelled(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], created_at: str) -> list[Finding]:
+    """Every command that is missing, doubled, out of order, or not what the machine says."""
+    expected: dict[str, list[tuple[str, bytes]]] = {}
+    for link in applied:
+        for command in link.decision.commands:
+            value = encode_message(command.label, command.payload)
+            for topic in scope.command_topics.get(command.channel, ()):
+                expected.setdefault(topic, []).append((command.label, value))
+    sent: dict[str, list[InputRecord]] = {}
+    for record in saga.commands:
+        sent.setdefault(record.topic, []).append(record)
+    findings: list[Finding] = []
+    for topic in sorted({*expected, *sent}):
+        findings += _judge_topic(scope, saga, topic, expected.get(topic, []), sent.get(topic, []), created_at)
+    return findings
+
+
+def _judge_topic(
+    scope: Scope,
+    saga: SagaRecords,
+    topic: str,
+    expected: Sequence[tuple[str, bytes]],
+    sent: Sequence[InputRecord],
+    created_at: str,
+) -> list[Finding]:
+    values = [record.value or b"" for record in sent]
+    wanted = [value for _, value in expected]
+    if values == wanted:
+        return []
+    created_at_ms = parse_timestamp(created_at)
+    is_whole = all(scope.is_retained(place, created_at_ms) for place in scope.retained_from_ms if place[0] == topic)
+    surplus = _surplus(values, wanted)
+    missing = _surplus(wanted, values)
+    findings: list[Finding] = []
+    for index in surplus:
+        record = sent[index]
+        twin = _twin(index, values[index], expected, missing)
+        if twin is not None:
+            missing.remove(twin)
+            label, value = expected[twin]
+            findings.append(found(Kind.COMMAND_DIFFERS, saga, record, _how_different(label, value, record)))
+        elif values[index] in wanted:
+            message = f"command {_label(record)!r} was sent more often than the machine says"
+            findings.append(found(Kind.COMMAND_DOUBLED, saga, record, message))
+        else:
+            message = f"the machine does not send command {_label(record)!r} here"
+            findings.append(found(Kind.COMMAND_UNEXPECTED, saga, record, message))
+    if is_whole:
+        findings += [
+            found(
+                Kind.COMMAND_MISSING,
+                saga,
+                None,
+                f"command {expected[index][0]!r}, number {index + 1} of the saga, is not in topic {topic!r}",
+            )
+            for index in missing
+        ]
+    is_one_partition = len({place_of(record) for record in sent}) == 1
+    if is_whole and is_one_partition and not findings:
+        index = next(index for index, value in enumerate(values) if value != wanted[index])
+        message = f"command {_label(sent[index])!r} stands before one that the machine sent earlier"
+        findings.append(found(Kind.COMMAND_OUT_OF_ORDER, saga, sent[index], message))
+    return findings
+
+
+def _surplus(values: Sequence[bytes], others: Sequence[bytes]) -> list[int]:
+    """The indexes of the values that the others do not have as often; of equal ones the last."""
+    left = Counter(others)
+    indexes: list[int] = []
+    for index, value in enumerate(values):
+        if left[value]:
+            left[value] -= 1
+        else:
+            indexes.append(index)
+    return indexes
+
+
+def _twin(index: int, value: bytes, expected: Sequence[tuple[str, bytes]], missing: Sequence[int]) -> int | None:
+    """The missing command that a surplus one stands for: of its label, else in its place."""
+    if any(value == other for _, other in expected):
+        return None
+    label = _label_of(value)
+    by_label = next((other for other in missing if expected[other][0] == label), None)
+    return by_label if by_label is not None else (index if index in missing else None)
+
+
+def _how_different(label: str, value: bytes, record: InputRecord) -> str:
+    if _label(record) != label:
+        return f"it is {_label(record)!r}, the machine says {label!r}"
+    return f"command {label!r} has another payload than the machine says ({len(value)} bytes expected)"
+
+
+def _label(record: InputRecord) -> str:
+    return _label_of(record.value or b"")
+
+
+def _label_of(value: bytes) -> str:
+    try:
+        return decode_message(value).message_label
+    except MalformedError:
+        return ""

@@ -1,0 +1,106 @@
+"""`audit`: whether anything was lost, doubled or changed, judged from what stands in the machine's topics.
+
+| module    | holds                                                                       |
+|-----------|-----------------------------------------------------------------------------|
+| `session` | chooses the log's reader, and has every saga judged (`flowmachine.audit`)   |
+| `gather`  | reads the topics once, in the order that an engine at work demands          |
+| `spill`   | puts records aside in a temporary file and gives them back saga by saga     |
+| `report`  | the answer as text and as JSON                                              |
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from flowmachine.cli.command import EXIT_OK, Command
+from flowmachine.cli.problem_text import error_console, output_console, print_problems
+from flowmachine.cli.run import DATA_DIR_DEFAULT, SECRETS_DIR_DEFAULT
+from flowmachine.cli.source import add_source_options, load_source
+from flowmachine.errors import ConfigurationError, FlowMachineError, Problem
+
+if TYPE_CHECKING:
+    from flowmachine.cli.audit.gather import Advance
+    from flowmachine.cli.audit.report import Report
+
+EXIT_FINDINGS: Final = 1
+EXIT_NOT_READ: Final = 2
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add_source_options(parser)
+    parser.add_argument("--embedded", action="store_true", help="the log is the file that `run --embedded` keeps")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, default=DATA_DIR_DEFAULT, help="folder of that file (./%(default)s)"
+    )
+    parser.add_argument(
+        "--secrets-dir",
+        metavar="DIR",
+        type=Path,
+        default=SECRETS_DIR_DEFAULT,
+        help="folder of the files {name}/{key} that secretKeyRefs name (%(default)s)",
+    )
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    source, is_loaded = arguments.file, False
+    try:
+        source, resource = load_source(arguments)
+        is_loaded = True
+        # Only here: what a log's reader needs takes a second to import.
+        from flowmachine.app import RunOptions
+        from flowmachine.cli.audit.session import run_audit
+
+        options = RunOptions(
+            http_host="127.0.0.1",
+            http_port=0,
+            advertise=None,
+            is_embedded=arguments.embedded,
+            data_dir=arguments.data_dir,
+            secrets_dir=arguments.secrets_dir,
+        )
+        with _progress(error_console()) as progress:
+            report = asyncio.run(run_audit(resource, options, lambda name: _bar(progress, name)))
+    except ConfigurationError as error:
+        print_problems(error_console(), error.problems, source="" if is_loaded else source)
+        return EXIT_NOT_READ
+    except FlowMachineError as error:
+        print_problems(error_console(), [Problem("", error.code, str(error))])
+        return EXIT_NOT_READ
+    return _answer(report, is_json=arguments.output == "json")
+
+
+def _answer(report: "Report", *, is_json: bool) -> int:
+    from flowmachine.cli.audit.report import print_report, to_json
+
+    if is_json:
+        print(to_json(report))
+    else:
+        print_report(output_console(), report)
+    return EXIT_OK if report.is_clean else EXIT_FINDINGS
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+
+
+def _bar(progress: Progress, name: str) -> "Advance":
+    bar = progress.add_task(name, total=None)
+    return lambda done, total: progress.update(bar, completed=done, total=max(total, done))
+
+
+AUDIT: Final = Command(
+    name="audit",
+    summary="prove that no input was lost, no command doubled, no saga changed",
+    configure=_configure,
+    run=_run,
+    details="Reads the machine's topics, replays every saga, and compares. Writes nothing; an engine may be at work.\n"
+    "Exit code 0: nothing found; 1: something is wrong (it has been printed); 2: the log could not be read.\n"
+    "What each finding means and what to do: docs/audit.md.",
+)

@@ -1,0 +1,139 @@
+"""A machine's topics -> the scope of an audit, and every record put aside by saga.
+
+The order matters while an engine is at work: 1. the group's offsets; 2. what engines write (commands, unmatched,
+sagas); 3. the inputs and the intake; 4. the offsets again. What had an effect that 2 shows then stands in 3, and a saga
+with an input between the offsets of 1 and 4 was moving meanwhile.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from flowmachine.audit.model import NEVER_MS, Scope, TopicPartition
+from flowmachine.cli.audit.spill import Role, Spill
+from flowmachine.core.definition import Machine
+from flowmachine.wire.log import InputRecord
+
+HEAD_RECORDS = 16
+"""The first records of a partition that has lost older ones; the latest of their times says since when it is whole."""
+
+
+class LogReader(Protocol):
+    """What an audit needs of a log; `KafkaReader` and `EmbeddedReader` have it."""
+
+    async def partition_counts(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """How many partitions each topic has."""
+        ...
+
+    async def committed(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The engine group's offsets."""
+        ...
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is still there, and the one behind the last."""
+        ...
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[InputRecord]]:
+        """The records of these offsets, in batches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTopics:
+    """The names of all that a machine reads and writes, and what its file says about them."""
+
+    intake: str
+    sagas: str
+    unmatched: str
+    inputs: tuple[str, ...]
+    command_topics: Mapping[str, tuple[str, ...]]
+    """Channel id -> the topics of its commands."""
+    retention_finished_ms: int
+    may_share_inputs: bool
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The topics of the commands."""
+        return tuple(dict.fromkeys(topic for topics in self.command_topics.values() for topic in topics))
+
+    @property
+    def parts(self) -> list[tuple[Role, str]]:
+        """The topics in the order in which they are read."""
+        commands = [(Role.COMMAND, topic) for topic in self.outputs]
+        written = [(Role.UNMATCHED, self.unmatched), (Role.CHANGELOG, self.sagas)]
+        return [*commands, *written, *((Role.INPUT, topic) for topic in self.inputs), (Role.INPUT, self.intake)]
+
+
+class _Head(msgspec.Struct):
+    revision: str
+    updated_at: str = msgspec.field(name="updatedAt")
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+Advance = Callable[[int, int], None]
+"""Told how many offsets are done, and how many there are."""
+
+
+async def gather(
+    log: LogReader, machine: Machine, topics: MachineTopics, spill: Spill, *, now_ms: int, advance: Advance
+) -> Scope:
+    """Read everything once. Raises ConfigurationError, TransientError."""
+    counts = await log.partition_counts([topic for _, topic in topics.parts])
+    sources = [(topic, partition) for topic in (*topics.inputs, topics.intake) for partition in range(counts[topic])]
+    committed = await log.committed(sources)
+    bounds = {
+        (topic, partition): await log.bounds(topic, partition)
+        for _, topic in topics.parts
+        for partition in range(counts[topic])
+    }
+    total = sum(end - start for start, end in bounds.values())
+    retained: dict[TopicPartition, int] = {}
+    other_revision_until = ""
+    progress = 0
+    for role, topic in topics.parts:
+        for partition in range(counts[topic]):
+            # Anew: what was written since has effects that the audit must see, or must see the cause of.
+            start, end = await log.bounds(topic, partition)
+            head_ms: list[int] = []
+            async for records in log.read(topic, partition, start, end):
+                spill.add(role, records)
+                head_ms += [record.timestamp for record in records[: max(0, HEAD_RECORDS - len(head_ms))]]
+                if role is Role.CHANGELOG:
+                    other_revision_until = max(other_revision_until, _other_revision_until(records, machine.revision))
+                advance(progress + records[-1].offset + 1 - start, total)
+            progress += end - start
+            advance(progress, total)
+            if start > 0 and role is not Role.CHANGELOG:
+                retained[topic, partition] = max(head_ms, default=NEVER_MS)
+    return Scope(
+        machine=machine,
+        home_partitions=counts[topics.sagas],
+        intake=topics.intake,
+        sagas=topics.sagas,
+        unmatched=topics.unmatched,
+        input_partitions={topic: counts[topic] for topic in topics.inputs},
+        command_topics=topics.command_topics,
+        retention_finished_ms=topics.retention_finished_ms,
+        now_ms=now_ms,
+        committed=committed,
+        committed_after=await log.committed(sources),
+        retained_from_ms=retained,
+        other_revision_until=other_revision_until,
+        may_share_inputs=topics.may_share_inputs,
+    )
+
+
+def _other_revision_until(records: Sequence[InputRecord], revision: str) -> str:
+    latest = ""
+    for record in records:
+        if record.value:
+            try:
+                head = _decode_head(record.value)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue  # the saga's own verdict says that its record cannot be read
+            if head.revision != revision:
+                latest = max(latest, head.updated_at)
+    return latest

@@ -1,0 +1,77 @@
+"""A FlowMachine and options -> a reader of its log, and the report."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from flowmachine.adapters.embedded.reader import EmbeddedReader
+from flowmachine.adapters.kafka.reader import KafkaReader
+from flowmachine.app import (
+    RunOptions,
+    describe_log,
+    embedded_path,
+    kafka_channels,
+    kafka_connection,
+    topic_stem,
+)
+from flowmachine.audit.judge import judge
+from flowmachine.audit.model import Scope
+from flowmachine.cli.audit.gather import Advance, LogReader, MachineTopics, gather
+from flowmachine.cli.audit.report import Report
+from flowmachine.cli.audit.spill import Spill
+from flowmachine.config.build import build_machine
+from flowmachine.config.resource import FlowMachine
+
+CHECKED_STRIDE = 100
+"""Sagas between two movements of the progress bar."""
+
+Step = Callable[[str], Advance]
+"""Begins a step of the progress bar."""
+
+
+async def run_audit(resource: FlowMachine, options: RunOptions, step: Step) -> Report:
+    """Read the log and judge every saga. Raises ConfigurationError, TransientError."""
+    machine = build_machine(resource)
+    report = Report(machine.name, machine.revision, describe_log(resource, options))
+    with tempfile.TemporaryDirectory(prefix="flowmachine-audit-") as folder, Spill(Path(folder)) as spill:
+        async with _open(resource, options) as log:
+            now_ms = time.time_ns() // 1_000_000
+            topics = _topics(resource)
+            scope = await gather(log, machine, topics, spill, now_ms=now_ms, advance=step("reading"))
+        _judge_all(scope, spill, report, step("checking"))
+    return report
+
+
+def _judge_all(scope: Scope, spill: Spill, report: Report, advance: Advance) -> None:
+    total = spill.count_groups()
+    for number, saga in enumerate(spill.groups(), start=1):
+        report.add(judge(scope, saga))
+        report.pending += sum(
+            record.offset >= scope.committed.get((record.topic, record.partition), 0) for record in saga.inputs
+        )
+        if number % CHECKED_STRIDE == 0 or number == total:
+            advance(number, total)
+
+
+def _topics(resource: FlowMachine) -> MachineTopics:
+    kafka = kafka_channels(resource)
+    stem = topic_stem(resource)
+    return MachineTopics(
+        intake=f"{stem}.intake",
+        sagas=f"{stem}.sagas",
+        unmatched=f"{stem}.unmatched",
+        inputs=tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics)),
+        command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
+        retention_finished_ms=resource.spec.settings.retention.finished_ms,
+        may_share_inputs=any(channel.consumer_group for channel in kafka),
+    )
+
+
+def _open(resource: FlowMachine, options: RunOptions) -> AbstractAsyncContextManager[LogReader]:
+    kafka = kafka_channels(resource)
+    group = next((channel.consumer_group for channel in kafka if channel.consumer_group), topic_stem(resource))
+    if options.is_embedded or not kafka:
+        return EmbeddedReader(embedded_path(resource, options), group)
+    return KafkaReader(kafka_connection(resource, kafka[0], options.secrets_dir), group)

@@ -1,0 +1,56 @@
+"""How many engines run.
+
+| scaling.replicas | partitions | engines                                           | reason     |
+|------------------|------------|---------------------------------------------------|------------|
+| 0                | any        | 0                                                 | PAUSED     |
+| n                | any        | n                                                 | FIXED      |
+| not set          | p          | p                                                 | PARTITIONS |
+| not set          | p          | maxReplicas, when that is less                    | CAPPED     |
+| not set          | unknown    | as many as there are now, at most maxReplicas     | KEPT       |
+| not set          | unknown    | 0, when there are none yet                        | WAITING    |
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from flowmachine.config.resource import Scaling
+
+
+class ReplicaReason(Enum):
+    """Why there are as many engines."""
+
+    PAUSED = "Paused"
+    FIXED = "Fixed"
+    PARTITIONS = "Partitions"
+    CAPPED = "Capped"
+    KEPT = "Kept"
+    WAITING = "Waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlan:
+    """How many engines shall run."""
+
+    replicas: int
+    reason: ReplicaReason
+    idle: int = 0
+    """Engines without a partition to work on."""
+
+
+def plan_replicas(partitions: int | None, scaling: Scaling, current: int | None) -> ReplicaPlan:
+    """The plan for a machine with so many home partitions; None: Kafka cannot be asked now.
+
+    `current` is what the Deployment asks for now; None when there is no Deployment.
+    """
+    assert partitions is None or partitions > 0, "a topic has at least one partition"
+    if scaling.replicas is not None:
+        if scaling.replicas == 0:
+            return ReplicaPlan(0, ReplicaReason.PAUSED)
+        idle = 0 if partitions is None else max(0, scaling.replicas - partitions)
+        return ReplicaPlan(scaling.replicas, ReplicaReason.FIXED, idle)
+    known = current if partitions is None else partitions
+    if not known:
+        return ReplicaPlan(0, ReplicaReason.WAITING)
+    if scaling.max_replicas is not None and scaling.max_replicas < known:
+        return ReplicaPlan(scaling.max_replicas, ReplicaReason.CAPPED)
+    return ReplicaPlan(known, ReplicaReason.KEPT if partitions is None else ReplicaReason.PARTITIONS)
