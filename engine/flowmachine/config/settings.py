@@ -63,7 +63,8 @@ class InternalTopics(Model):
     )
     create: StrictBool = Field(default=True, description="Create missing topics of the engine's own.")
     replication_factor: Annotated[StrictInt, Field(ge=1, le=100)] | None = Field(
-        default=None, description="Replication factor of topics that are created; by default the broker's."
+        default=None,
+        description="Replication factor of topics that are created; by default 3, or the number of brokers if lower.",
     )
     min_in_sync_replicas: Annotated[StrictInt, Field(ge=1, le=100)] | None = Field(
         default=None, description="`min.insync.replicas` of topics that are created; by default the broker's."
