@@ -52,15 +52,17 @@ $(BARE): $(shell test -x $(BIN)/python || echo no-interpreter)
 .PHONY: no-interpreter
 no-interpreter:
 
+# The lock files are complete, so nothing is resolved (--no-deps): an older pip would take a release that is newer than its
+# pin for a package that another one asks for with an extra, and then miss its hash.
 $(RUNTIME): $(BARE) requirements/build.txt requirements/runtime.txt pyproject.toml
 	@echo 'Installing what FlowMachine runs on into $(VENV)'
-	@$(INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/build.txt -r requirements/runtime.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): $(RUNTIME) requirements/dev.txt
 	@echo "Installing the contributors' tools into $(VENV)"
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
