@@ -72,9 +72,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(DEV) ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	$(LOCK) --group build --output-file requirements/build.txt
 	$(LOCK) pyproject.toml --output-file requirements/runtime.txt
-	$(LOCK) pyproject.toml --extra operator --constraint requirements/runtime.txt --output-file requirements/operator.txt
-	$(LOCK) pyproject.toml --extra operator --group dev --constraint requirements/build.txt \
-		--constraint requirements/operator.txt --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --all-extras --constraint requirements/runtime.txt --output-file requirements/image.txt
+	$(LOCK) pyproject.toml --all-extras --group dev --constraint requirements/build.txt \
+		--constraint requirements/image.txt --output-file requirements/dev.txt
 
 .PHONY: cluster-up
 cluster-up: $(DEV) ## Start a real Kubernetes control plane (needs Go and openssl)
