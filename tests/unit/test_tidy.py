@@ -149,13 +149,13 @@ def is_pinned(requirement: Requirement, pins: dict[str, str]) -> bool:
     return pin is not None and requirement.specifier.contains(pin)
 
 
-@pytest.mark.parametrize("lock", ["build", "runtime", "operator", "dev"])
+@pytest.mark.parametrize("lock", ["build", "runtime", "image", "dev"])
 def test_lock_file_fits_pyproject(lock: str) -> None:
     """`make lock` was run after the last change of a dependency."""
     project, groups = PYPROJECT["project"], PYPROJECT["dependency-groups"]
     wanted: list[str] = groups["build"] if lock == "build" else list(project["dependencies"])
-    if lock in {"operator", "dev"}:
-        wanted += project["optional-dependencies"]["operator"]
+    if lock in {"image", "dev"}:
+        wanted += [name for extra in project["optional-dependencies"].values() for name in extra]
     if lock == "dev":
         wanted += [line for group in groups.values() for line in group if isinstance(line, str)]
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"requirements/{lock}.txt").read_text("utf-8"), re.MULTILINE))
