@@ -6,6 +6,8 @@ A *log* has topics with partitions, like Kafka; it is Kafka or one SQLite file. 
 - what `PartitionLog.commit` writes becomes visible to readers together with the offsets, or not at all;
 - opening a home partition fences whoever had it open before: its later commits raise `FencedError`;
 - records of one topic partition are read in the order of their offsets, each once per reader.
+
+A *store* keeps copies of sagas where their users look for them. Its contract is `tests/contract/store_contract.py`.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -15,6 +17,7 @@ import msgspec
 
 from flowmachine.core.definition import Payload
 from flowmachine.core.phases import Phase
+from flowmachine.core.saga import Saga
 from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.log import InputRecord, OutputRecord
 
@@ -138,6 +141,102 @@ class Log(Protocol):
         ...
 
 
+@final
+class SagaCopy(msgspec.Struct, frozen=True, gc=False):
+    """A saga as a store keeps it. `saga.seq` tells which of two copies is the later one."""
+
+    saga_id: str
+    saga: Saga
+
+
+@final
+class Refused(msgspec.Struct, frozen=True):
+    """A copy that a store will never take (too large for it, a text that it cannot hold), and why."""
+
+    saga_id: str
+    reason: str
+
+
+@final
+class SagaFilter(msgspec.Struct, frozen=True):
+    """Which sagas are wanted; None: whatever it is."""
+
+    state: str | None = None
+    business_state: str | None = None
+    """As text: `"1"` is the number 1 as well as the text."""
+    entity: str | None = None
+    is_final: bool | None = None
+    updated_before: str | None = None
+    """A time as sagas have them (`core/timestamps.py`)."""
+
+
+class SagaStore(Protocol):
+    """Copies of sagas in a database, behind a service, or in Kubernetes. Connects, and prepares itself, at first use.
+
+    Every method raises TransientError (away, slow, throttled: try again later) and ConfigurationError (credentials, a
+    right, a table is missing: the codes are `store-credentials`, `store-permission`, `store-missing`, ...), which may
+    also pass without a restart once somebody has put it right.
+    """
+
+    async def write(self, copies: Sequence[SagaCopy]) -> Sequence[Refused]:
+        """Keep these copies, one per saga, each unless the store has one with the same or a higher `seq`.
+
+        On return all are safe, other than those that are refused. After an error any part of them may be.
+        """
+        ...
+
+    async def read(self, saga_ids: Sequence[str]) -> Mapping[str, Saga | Refused]:
+        """What the store has of these sagas; those that it has not are absent, those that make no sense are refused."""
+        ...
+
+    async def tend(self, now_ms: int) -> None:
+        """Remove what has had its time, if this store does such a thing; called about once a minute."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class SagaQueries(Protocol):
+    """The side of a store that can be searched; not every store has it."""
+
+    async def query(self, wanted: SagaFilter, *, after: str | None, limit: int) -> Sequence[SagaCopy]:
+        """The first `limit` matching copies behind the saga id `after`, in the order of their ids (as UTF-8 bytes).
+
+        The last id of a page is the cursor of the next: a saga that is there all the time is listed once, whatever
+        changes in between. Raises as the methods of `SagaStore`.
+        """
+        ...
+
+
+class SagaChanges(Protocol):
+    """The `sagas` topic as the projector reads it: with offsets of a group of its own, committed records only."""
+
+    async def start(self) -> None:
+        """Join the group. Raises TransientError, ConfigurationError."""
+        ...
+
+    async def fetch(self, records_max: int, *, timeout_seconds: float) -> Sequence[InputRecord]:
+        """The next records, each partition in the order of its offsets; none when none come in this time.
+
+        Raises TransientError, ConfigurationError.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Have the group go on behind all that `fetch` has returned. Raises TransientError: it will be read again."""
+        ...
+
+    async def lag(self) -> int:
+        """How many records (on Kafka: offsets) this member has before it. Raises TransientError."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave the group; what was not committed is read again."""
+        ...
+
+
 class CommandSender(Protocol):
     """Delivers commands of one channel over HTTP."""
 
@@ -179,6 +278,26 @@ class Observer(Protocol):
 
     def command_sent(self, channel: str, outcome: str) -> None:
         """An attempt over HTTP ended: delivered, retried, failed or dropped."""
+        ...
+
+
+class StoreObserver(Protocol):
+    """Is told how the store does, for metrics; must be cheap and must not raise."""
+
+    def projected(self, written: int, refused: int, seconds: float) -> None:
+        """A batch is in the store, after so many seconds; `refused` of its sagas are not."""
+        ...
+
+    def store_worked(self, kind: str) -> None:
+        """The store did what it was asked."""
+        ...
+
+    def store_failed(self, kind: str, code: str) -> None:
+        """The store did not do what it was asked."""
+        ...
+
+    def projection_lagged(self, records: int) -> None:
+        """The projector has so many records before it."""
         ...
 
 

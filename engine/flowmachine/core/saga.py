@@ -74,6 +74,11 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     """Kept as they are: the place of state timeouts in the record, which this version does not set."""
 
 
+def is_awaited(saga: Saga) -> bool:
+    """Whether the saga itself is still to be loaded from a store: what is here only holds its events meanwhile."""
+    return saga.current_state == ""
+
+
 @final
 class _EventApplied(msgspec.Struct, gc=False):
     event: str

@@ -72,6 +72,9 @@ def exercise(observer: PrometheusObserver) -> None:
     observer.committed(0, batch(entered=Counter({("PAID", "paid"): 1}), outcomes=Counter({Outcome.ADVANCED: 1})), 0.03)
     observer.transaction_failed(0, "transient")
     observer.command_sent("mail", "delivered")
+    observer.store.projected(5, 1, 0.2)
+    observer.store.store_failed("postgres", "transient")
+    observer.store.projection_lagged(3)
 
 
 def test_states_entered_and_outcomes_are_counted(observer: PrometheusObserver) -> None:
@@ -161,6 +164,17 @@ def test_commands_are_counted_by_channel_and_outcome(observer: PrometheusObserve
     for outcome in ("retried", "retried", "delivered"):
         observer.command_sent("mail", outcome)
     assert of(observer, "flowmachine_commands_http_total") == {("mail", "retried"): 2, ("mail", "delivered"): 1}
+
+
+def test_store_is_available_again_once_it_works(observer: PrometheusObserver) -> None:
+    observer.store.store_failed("mongo", "store-credentials")
+    observer.store.store_failed("mongo", "transient")
+    assert of(observer, "flowmachine_store_available") == {("mongo",): 0}
+    observer.store.store_worked("mongo")
+    observer.store.projected(5, 1, 0.2)
+    assert of(observer, "flowmachine_store_available") == {("mongo",): 1}
+    assert of(observer, "flowmachine_store_failures_total") == {("store-credentials",): 1, ("transient",): 1}
+    assert of(observer, "flowmachine_projected_sagas_total") == {("written",): 5, ("refused",): 1}
 
 
 def test_build_is_named(observer: PrometheusObserver) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from flowmachine.adapters.prometheus.store_observer import PrometheusStoreObserver
 from flowmachine.core.phases import Phase
 from flowmachine.partition.plan import BatchPlan
 
@@ -44,7 +45,7 @@ HOLDING: Final = frozenset({Phase.RESTORING, Phase.RUNNING})
 
 
 class PrometheusObserver:
-    """Fulfils `ports.Observer`. Owned by the event loop; not for several threads."""
+    """Fulfils `ports.Observer`; `store` fulfils `ports.StoreObserver`. Owned by one event loop."""
 
     def __init__(self, *, version: str, machine: str, revision: str) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, for a time nobody asks for
@@ -92,6 +93,7 @@ class PrometheusObserver:
             ("channel", "outcome"),
             registry=registry,
         )
+        self.store = PrometheusStoreObserver(registry)
         build = Gauge(
             "flowmachine_build_info",
             "1; the labels say what runs.",
