@@ -150,9 +150,9 @@ test-fast: $(DEV) ## Tests that need nothing but Python: unit, property, model, 
 	$(PYTEST) -n $(WORKERS) $(call with_tests,unit property model simulation compat)
 
 .PHONY: test-real
-test-real: $(DEV) ## Tests against real parts: contract, integration, faults
+test-real: $(DEV) ## Tests against real parts: contract, conformance, integration, faults
 	@$(BIN)/python -m dev.kafka provision || echo 'Suites that need Kafka will be skipped.'
-	@folders='$(strip $(call with_tests,contract integration faults))'; \
+	@folders='$(strip $(call with_tests,contract conformance integration faults))'; \
 	if [ -n "$$folders" ]; then $(PYTEST) $$folders; else echo 'There are no tests against real parts yet.'; fi
 
 .PHONY: bench
