@@ -77,12 +77,17 @@ lock: $(DEV) ## Write requirements/*.txt anew from pyproject.toml (UPGRADE=1: wi
 		--constraint requirements/image.txt --output-file requirements/dev.txt
 
 .PHONY: cluster-up
-cluster-up: $(DEV) ## Start a real Kubernetes control plane (needs Go and openssl)
-	@$(BIN)/python -m dev.cluster up
+cluster-up: $(DEV) ## Start a real Kubernetes control plane (needs Go and openssl; NODE=1: and a node, as root)
+	@$(BIN)/python -m dev.cluster up $(if $(NODE),--node)
 
 .PHONY: cluster-down
 cluster-down: $(DEV) ## Stop that control plane
 	@$(BIN)/python -m dev.cluster down
+
+# For a released image name its base and the version of its Python: make images BASE=... FOR_PYTHON=3.13
+.PHONY: images
+images: $(DEV) ## Build the image from the Dockerfile, without Docker (needs root)
+	@$(BIN)/python -m dev.images $(if $(BASE),--base $(BASE)) $(if $(FOR_PYTHON),--for-python $(FOR_PYTHON))
 
 .PHONY: generate
 generate: $(DEV) ## Write generated files anew (crds/)

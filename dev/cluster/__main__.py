@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _print_kubeconfig(data_dir)
         with locked(_lock_path(data_dir)):
             if options.command == "up":
-                return _up(data_dir, has_scheduler=options.scheduler)
+                return _up(ClusterSettings(scheduler=options.scheduler, node=options.node, data_dir=data_dir), data_dir)
             return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
     except ClusterError as error:
         _complain(str(error))
@@ -51,6 +51,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     up = commands.add_parser("up", parents=[shared], help="start the control plane, or say that it runs")
     up.add_argument("--scheduler", action="store_true", help="also a scheduler, for nodes that you bring yourself")
+    up.add_argument("--node", action="store_true", help="also a node, which is this machine (needs root)")
     down = commands.add_parser("down", parents=[shared], help="stop the control plane and remove its data")
     down.add_argument("--keep", action="store_true", help="keep the data")
     commands.add_parser("status", parents=[shared], help="say what runs")
@@ -63,10 +64,10 @@ def _default_data_dir() -> Path:
     return Path(base) / "flowmachine" / "cluster"
 
 
-def _up(data_dir: Path, *, has_scheduler: bool) -> int:
+def _up(settings: ClusterSettings, data_dir: Path) -> int:
     begin = time.monotonic()
     try:
-        cluster = Cluster(ClusterSettings(scheduler=has_scheduler, data_dir=data_dir), survives=True, report=_say)
+        cluster = Cluster(settings, survives=True, report=_say)
     except ClusterStateError as error:
         down = f"python -m dev.cluster down{_data_dir_option(data_dir)}"
         message = f"{error}; `{down}` ends and removes it (--keep: only ends it), --data-dir takes another folder."
@@ -79,7 +80,7 @@ def _up(data_dir: Path, *, has_scheduler: bool) -> int:
         if before:
             _say(f"Running: {', '.join(before)}; starting the rest ...")
         else:
-            _say(f"Starting a control plane in {data_dir} ...")
+            _say(f"Starting a control plane{' and a node' if settings.node else ''} in {data_dir} ...")
         cluster.start()
         _say(f"Ready after {time.monotonic() - begin:.1f} s.")
     _describe(cluster)

@@ -7,7 +7,7 @@
 
 All methods block. In asyncio code call the slow ones through `asyncio.to_thread`. Start-up, in the order of `start`:
 1. the programs are built, 2. ports, 3. certificates, tokens and kubeconfig files, 4. etcd and the API server start and
-are ready, 5. what needs the API server starts and is ready.
+are ready, 5. what needs the API server starts and is ready, 6. with a node: containerd, then kubelet and kube-proxy.
 """
 
 import contextlib
@@ -27,9 +27,18 @@ from dev.cluster.component import Component, marker_of
 from dev.cluster.credentials import make_credentials, read_admin_token
 from dev.cluster.errors import ClusterError, ClusterStateError, ComponentFailedError
 from dev.cluster.kubectl import Kubectl
+from dev.cluster.node import Node, program_of
 from dev.cluster.probe import Probe
 from dev.cluster.programs import Programs, find_programs, provision
-from dev.cluster.settings import API_SERVER, ETCD, PORT_NAMES, ClusterSettings, Layout
+from dev.cluster.settings import (
+    API_SERVER,
+    CONTAINERD,
+    ETCD,
+    NODE_PROGRAMS,
+    PORT_NAMES,
+    ClusterSettings,
+    Layout,
+)
 from dev.cluster.state import ClusterState, load_state, save_state, state_path
 from dev.cluster.watchdog import start_watchdog
 from dev.kafka.addresses import LOOPBACK, explain_refusal, find_free_ports
@@ -49,7 +58,7 @@ _FIRST_WORK = (
 
 
 class Cluster:
-    """A real Kubernetes control plane on 127.0.0.1: pods are created and accepted, but nothing runs them.
+    """A real Kubernetes control plane; pods are created and accepted, and run if the settings ask for a node.
 
     Its programs end with this Python process, however it ends, unless `survives` is set. An existing data folder is
     used again.
@@ -104,7 +113,11 @@ class Cluster:
     @property
     def layout(self) -> Layout:
         """The files and addresses."""
-        return Layout(self.data_dir, self._state.ports)
+        return Layout(self.data_dir, self._state.ports, has_node=self.settings.node)
+
+    @property
+    def _node(self) -> Node | None:
+        return Node(self.layout, self._report) if self.settings.node else None
 
     @property
     def server(self) -> str:
@@ -155,15 +168,26 @@ class Cluster:
         try:
             self._choose_ports(is_fresh_start=len(missing) == len(self._components))
             make_credentials(self.layout)
-            for names in ((ETCD, API_SERVER), self.components[2:]):
+            if self._node is not None:
+                self._node.prepare()
+            for names in self.settings.stages:
                 for component in missing:
                     if component.name in names:
                         self._spawn(component, programs)
                 self._wait_ready(names, deadline)
+                if self._node is not None and CONTAINERD in names:
+                    self._node.load_pause_image()
         except BaseException:
             for component in missing:
                 component.kill()
+            if self._node is not None and not self.running():
+                self._node.sweep()
             raise
+
+    def load_image(self, archive: Path) -> None:
+        """Give the node an image from a file (docker-archive), under the name that the file gives it."""
+        assert self._node is not None, "only a node runs images"
+        self._node.load_image(archive)
 
     def wait_ready(self, *, timeout_seconds: float = _READY_SECONDS_MAX) -> None:
         """Wait until all programs are ready."""
@@ -179,10 +203,12 @@ class Cluster:
         running = [component for component in self._components.values() if component.is_running()]
         deadline = time.monotonic() + timeout_seconds
         for component in reversed(running):  # etcd last: the others say goodbye to it
-            if is_graceful:
+            if is_graceful and component.name not in NODE_PROGRAMS:  # nothing of the node is to be kept
                 component.terminate()
                 component.wait_ended(max(deadline - time.monotonic(), 0))
             component.kill()
+        if self._node is not None:
+            self._node.sweep()
         if running:
             with contextlib.suppress(OSError):  # on a full disk; a state that names ended processes is harmless
                 self._save()
@@ -190,7 +216,7 @@ class Cluster:
     def remove_data(self) -> None:
         """Remove what the cluster wrote, and the data folder if nothing else is in it."""
         layout = self.layout
-        for folder in (*map(layout.folder_of, PORT_NAMES), layout.tls, layout.kubectl_cache):
+        for folder in (*map(layout.folder_of, {*PORT_NAMES, *NODE_PROGRAMS}), layout.tls, layout.kubectl_cache):
             shutil.rmtree(folder, ignore_errors=True)
         layout.kubeconfig.unlink(missing_ok=True)
         state_path(self.data_dir).unlink(missing_ok=True)
@@ -239,7 +265,8 @@ class Cluster:
         if not self._survives and self._watchdog is None:
             self._watchdog = start_watchdog(self.data_dir, removes_data=self._is_temporary)
         arguments = build_arguments(component.name, self.layout, self.settings)
-        component.spawn(programs.path(component.name), arguments)
+        program = program_of(CONTAINERD) if component.name == CONTAINERD else programs.path(component.name)
+        component.spawn(program, arguments)
         self._save()
 
     def _make_probe(self) -> Probe:
@@ -247,13 +274,15 @@ class Cluster:
         return Probe(context, read_admin_token(self.layout))
 
     def _is_ready(self, probe: Probe, name: str) -> bool:
-        ports = self._state.ports
+        ports, api_host = self._state.ports, self.layout.api_host
         if name == ETCD:  # the API server's answer includes etcd's
             return True
         if name == API_SERVER:
-            return probe.is_ok(ports[API_SERVER], "/readyz")
-        return probe.is_ok(ports[name], "/healthz") and all(
-            probe.is_ok(ports[API_SERVER], path) for path in _FIRST_WORK
+            return probe.is_ok(api_host, ports[API_SERVER], "/readyz")
+        if self._node is not None and name in NODE_PROGRAMS:
+            return self._node.is_ready(probe, name)
+        return probe.is_ok(LOOPBACK, ports[name], "/healthz") and all(
+            probe.is_ok(api_host, ports[API_SERVER], path) for path in _FIRST_WORK
         )
 
     def _wait_ready(self, names: Iterable[str], deadline: float) -> None:

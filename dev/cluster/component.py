@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from dev.cluster.errors import ComponentFailedError
+from dev.images.packages import SYSTEM_PATH
 from dev.kafka.processes import ProcessIdentity, identify, is_ours, send_signal, wait_until_gone
 
 _KILL_SECONDS_MAX = 10.0  # after SIGKILL only the kernel's own work is left
@@ -51,6 +52,7 @@ class Component:
         """Start the process in a session of its own, so that Ctrl-C in the terminal does not reach it."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
+        environment["PATH"] = f"{environment.get('PATH', '')}:{SYSTEM_PATH}"  # kubelet and containerd call others
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
                 [program, *arguments],

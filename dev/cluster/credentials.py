@@ -16,19 +16,23 @@ import yaml
 
 from dev.cluster.command_lines import SERVICE_ADDRESS
 from dev.cluster.errors import ClusterError, ToolMissingError
-from dev.cluster.settings import CONTROLLER_MANAGER, SCHEDULER, Layout
+from dev.cluster.node_files import NODE_NAME
+from dev.cluster.settings import CONTROLLER_MANAGER, KUBELET, NODE_ADDRESS, PROXY, SCHEDULER, Layout
 from dev.kafka.certificates import TlsFiles, make_certificates
 from dev.kafka.errors import KafkaDevError
 
 _NAME = "flowmachine-dev"
 _ADMIN = "admin"
 _TOKEN_BYTES = 24
-# User -> groups. The rights of the system users come with the API server's own role bindings.
+# User -> groups. The rights of the system users come with the API server's own role bindings and its Node authorizer.
 _USERS = {
     _ADMIN: "system:masters",
     f"system:{CONTROLLER_MANAGER}": "",
     f"system:{SCHEDULER}": "",
+    f"system:{PROXY}": "",
+    f"system:node:{NODE_NAME}": "system:nodes",
 }
+_FOLDERS = {f"system:node:{NODE_NAME}": KUBELET}
 
 
 def make_credentials(layout: Layout) -> None:
@@ -38,13 +42,14 @@ def make_credentials(layout: Layout) -> None:
         message = "No `openssl` on PATH, needed for certificates: install it (Debian: apt install openssl)."
         raise ToolMissingError(message)
     try:
-        make_certificates(layout.tls, (SERVICE_ADDRESS,))
+        make_certificates(layout.tls, (SERVICE_ADDRESS, NODE_ADDRESS))
     except KafkaDevError as error:
         raise ClusterError(str(error)) from error
     _make_service_account_key(openssl, layout.service_account_key)
     tokens = _make_tokens(layout.tokens)
     for user, token in tokens.items():
-        target = layout.kubeconfig if user == _ADMIN else layout.kubeconfig_of(user.removeprefix("system:"))
+        folder = _FOLDERS.get(user, user.removeprefix("system:"))
+        target = layout.kubeconfig if user == _ADMIN else layout.kubeconfig_of(folder)
         _write_private(target, _build_kubeconfig(layout, user, token))
 
 

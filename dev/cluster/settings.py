@@ -12,9 +12,28 @@ ETCD = "etcd"
 API_SERVER = "kube-apiserver"
 CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
+CONTAINERD = "containerd"
+KUBELET = "kubelet"
+PROXY = "kube-proxy"
+NODE_PROGRAMS = (CONTAINERD, KUBELET, PROXY)
 ETCD_PEER = "etcd-peer"
-# Every cluster keeps a port for each, so that switching the scheduler on does not move the others.
-PORT_NAMES = (ETCD, ETCD_PEER, API_SERVER, CONTROLLER_MANAGER, SCHEDULER)
+KUBELET_HEALTH = "kubelet-health"
+PROXY_HEALTH = "kube-proxy-health"
+PROXY_METRICS = "kube-proxy-metrics"
+# Every cluster keeps a port for each, so that switching scheduler or node on does not move the others.
+PORT_NAMES = (
+    ETCD,
+    ETCD_PEER,
+    API_SERVER,
+    CONTROLLER_MANAGER,
+    SCHEDULER,
+    KUBELET,
+    KUBELET_HEALTH,
+    PROXY_HEALTH,
+    PROXY_METRICS,
+)
+NODE_ADDRESS = "10.85.0.1"
+"""The node's address, on a link of ours: what listens there is reached from pods and from nowhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +41,26 @@ class ClusterSettings:
     """The programs of a development cluster.
 
     `data_dir` None means a temporary folder that `Cluster.close` removes. Without the scheduler pods stay unbound, so
-    a test that plays the node meets nobody else. `api_server_flags` come after ours and win over them.
+    a test that plays the node meets nobody else. With `node` this machine runs the pods (root only), and there is a
+    scheduler. `api_server_flags` come after ours and win over them.
     """
 
     scheduler: bool = False
+    node: bool = False
     api_server_flags: tuple[str, ...] = ()
     data_dir: Path | None = None
 
     @property
     def components(self) -> tuple[str, ...]:
         """The programs in the order of their start."""
-        return (ETCD, API_SERVER, CONTROLLER_MANAGER, *((SCHEDULER,) if self.scheduler else ()))
+        return tuple(name for stage in self.stages for name in stage)
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        """The programs that start together; each stage waits until the one before is ready."""
+        scheduler = (SCHEDULER,) if self.scheduler or self.node else ()
+        node = (NODE_PROGRAMS[:1], NODE_PROGRAMS[1:]) if self.node else ()
+        return ((ETCD, API_SERVER), (CONTROLLER_MANAGER, *scheduler), *node)
 
     def to_json(self) -> dict[str, Any]:
         """Return what state.json keeps of the settings: all but the folder it lies in."""
@@ -41,7 +69,7 @@ class ClusterSettings:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "ClusterSettings":
         """Read what `to_json` wrote."""
-        return cls(scheduler=plain["scheduler"], api_server_flags=tuple(plain["api_server_flags"]))
+        return cls(scheduler=plain["scheduler"], node=plain["node"], api_server_flags=tuple(plain["api_server_flags"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +78,17 @@ class Layout:
 
     data_dir: Path
     ports: Mapping[str, int]
+    has_node: bool = False
+
+    @property
+    def api_host(self) -> str:
+        """Where the API server listens: pods must reach it."""
+        return NODE_ADDRESS if self.has_node else LOOPBACK
 
     @property
     def server(self) -> str:
         """The address of the API server."""
-        return f"https://{LOOPBACK}:{self.ports[API_SERVER]}"
+        return f"https://{self.api_host}:{self.ports[API_SERVER]}"
 
     @property
     def kubeconfig(self) -> Path:
@@ -75,6 +109,16 @@ class Layout:
     def tokens(self) -> Path:
         """The API server's token file."""
         return self.folder_of(API_SERVER) / "tokens.csv"
+
+    @property
+    def containerd_state(self) -> Path:
+        """What containerd knows about running containers."""
+        return self.folder_of(CONTAINERD) / "state"
+
+    @property
+    def containerd_socket(self) -> Path:
+        """Where containerd listens."""
+        return self.folder_of(CONTAINERD) / "containerd.sock"
 
     @property
     def kubectl_cache(self) -> Path:

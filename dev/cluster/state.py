@@ -13,7 +13,7 @@ from dev.cluster.errors import ClusterStateError
 from dev.cluster.settings import ClusterSettings
 from dev.kafka.processes import ProcessIdentity
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from dev.cluster.component import marker_of
+from dev.cluster.settings import Layout
 from dev.cluster.state import load_state
+from dev.cluster.sweep import sweep_node
 from dev.kafka.processes import send_signal, wait_until_gone
 
 _ROOT = Path(__file__).parents[2]
@@ -41,6 +43,8 @@ def end_programs(data_dir: Path) -> None:
     for name, identity in state.processes.items():
         if send_signal(identity, marker_of(data_dir / name), signal.SIGKILL):
             wait_until_gone(identity, _KILL_SECONDS_MAX)
+    if state.settings.node:
+        sweep_node(Layout(data_dir, state.ports, has_node=True))
 
 
 def main() -> None:

@@ -1,0 +1,3 @@
+module flowmachine.dev/pause
+
+go 1.22
