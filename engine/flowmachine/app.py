@@ -28,6 +28,7 @@ from flowmachine.ports import CommandSender, Log
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
+from flowmachine.runtime.listing import EngineListing
 from flowmachine.runtime.partition_task import BatchSettings
 
 
@@ -99,12 +100,12 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             senders=_senders(resource, options, session),
         )
         lifecycle = Lifecycle()
+        peers = HttpPeerReader(session)
+        listing = EngineListing(engine, peers)
         application = build_application(
-            Gateway(
-                engine,
-                GatewaySettings(settings.saga_id_prefix, settings.align_partitioners),
-                HttpPeerReader(session),
-            ),
+            Gateway(engine, GatewaySettings(settings.saga_id_prefix, settings.align_partitioners), peers),
+            listing,
+            listing,
             engine,
             resource.spec.machine.model_dump(mode="json", by_alias=True, exclude_none=True),
             dump_document(resource, reveal_secrets=False),

@@ -19,6 +19,8 @@ from flowmachine.core.definition import Payload
 from flowmachine.core.phases import Phase
 from flowmachine.core.saga import Saga
 from flowmachine.partition.plan import BatchPlan
+from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
+from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
 from flowmachine.wire.log import InputRecord, OutputRecord
 
 TopicPartition = tuple[str, int]
@@ -157,19 +159,6 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
-@final
-class SagaFilter(msgspec.Struct, frozen=True):
-    """Which sagas are wanted; None: whatever it is."""
-
-    state: str | None = None
-    business_state: str | None = None
-    """As text: `"1"` is the number 1 as well as the text."""
-    entity: str | None = None
-    is_final: bool | None = None
-    updated_before: str | None = None
-    """A time as sagas have them (`core/timestamps.py`)."""
-
-
 class SagaStore(Protocol):
     """Copies of sagas in a database, behind a service, or in Kubernetes. Connects, and prepares itself, at first use.
 
@@ -250,6 +239,21 @@ class PeerReader(Protocol):
 
     async def read(self, address: str, saga_id: str) -> bytes | None:
         """The saga's record, None if the owner knows no such saga. Raises TransientError."""
+        ...
+
+    async def scan(self, address: str, request: ScanRequest) -> Scan:
+        """Part of a home partition that the other engine owns. Raises TransientError."""
+        ...
+
+
+class SagaFinder(Protocol):
+    """Lists sagas: from the engines, or from a store that can be asked."""
+
+    async def find(self, wanted: SagaFilter, *, limit: int, cursor: str | None) -> SagaPage:
+        """The next page, in an order that no saga changes its place in: at most `limit`, which is at least 1.
+
+        `cursor` None: the first page. Raises CursorError (of another list), TransientError, ConfigurationError.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from flowmachine.core.saga import EMPTY_HISTORY, HeldEvent, OutboxEntry, Saga
 from flowmachine.errors import FlowMachineError
 from flowmachine.runtime.engine import Status
 from flowmachine.wire.intake import Creation
+from flowmachine.wire.listing import CursorError, SagaFilter, SagaPage, Scan, ScanRequest
 from flowmachine.wire.record import encode_saga
 
 READY = Status(problems=(), phases={0: Phase.RUNNING, 1: Phase.RUNNING}, sagas=3, undelivered=1)
@@ -51,6 +52,29 @@ class InMemoryGateway:
             raise self.error
 
 
+class InMemoryLists:
+    """Answers each list with `page`, each scan with `part`, and remembers what was asked. `error` makes calls raise."""
+
+    def __init__(self) -> None:
+        self.page = SagaPage([], None)
+        self.part = Scan([], None, 0)
+        self.asked: list[tuple[SagaFilter, int, str | None]] = []
+        self.scans: list[tuple[ScanRequest, bool]] = []
+        self.error: Exception | None = None
+
+    async def find(self, wanted: SagaFilter, *, limit: int, cursor: str | None) -> SagaPage:
+        if self.error is not None:
+            raise self.error
+        if cursor == "of another list":
+            raise CursorError("this cursor does not come from this list")
+        self.asked.append((wanted, limit, cursor))
+        return self.page
+
+    async def scan(self, request: ScanRequest, *, is_from_peer: bool = False) -> Scan:
+        self.scans.append((request, is_from_peer))
+        return self.part
+
+
 class SettableEngine:
     """An engine whose status is what the test says."""
 
@@ -75,6 +99,7 @@ class Api:
 
     client: TestClient
     gateway: InMemoryGateway
+    lists: InMemoryLists
     engine: SettableEngine
     lifecycle: Lifecycle
 
@@ -84,6 +109,7 @@ class ApiSetup:
     """What an application is made of; a test changes what it is about."""
 
     gateway: InMemoryGateway = field(default_factory=InMemoryGateway)
+    lists: InMemoryLists = field(default_factory=InMemoryLists)
     engine: SettableEngine = field(default_factory=SettableEngine)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     settings: ApiSettings = field(default_factory=lambda: ApiSettings(name="orders", version="1.2.3"))
@@ -91,6 +117,8 @@ class ApiSetup:
     def application(self):
         return build_application(
             self.gateway,
+            self.lists,
+            self.lists,
             self.engine,
             {"initialState": "CREATED"},
             {"channels": [{"id": "orders", "kafka": {"sasl": {"password": "**********"}}}]},
@@ -105,7 +133,7 @@ async def running_api(setup: ApiSetup | None = None) -> AsyncGenerator[Api]:
     """The application on a free port of this machine."""
     setup = setup or ApiSetup()
     async with TestClient(TestServer(setup.application())) as client:
-        yield Api(client, setup.gateway, setup.engine, setup.lifecycle)
+        yield Api(client, setup.gateway, setup.lists, setup.engine, setup.lifecycle)
 
 
 def order_record(**changes: object) -> bytes:

@@ -7,6 +7,7 @@
 | `handlers`    | what each route does                                                               |
 | `bodies`      | request bodies, headers and ids: untrusted bytes -> values, or an error answer     |
 | `saga_answer` | a saga's record -> the JSON of `GET /sagas/{sagaId}`                               |
+| `saga_query`  | the query of `GET /sagas` -> a filter, or an error answer                          |
 | `answers`     | answers, and the one place where exceptions become answers                         |
 | `openapi`     | routes -> OpenAPI 3.1                                                              |
 | `lifecycle`   | what the process says about itself: it drains, its engine has ended                |

@@ -19,8 +19,11 @@ from flowmachine.api.bodies import (
 )
 from flowmachine.api.lifecycle import Lifecycle
 from flowmachine.api.saga_answer import decode_saga_answer
+from flowmachine.api.saga_query import parse_saga_query
+from flowmachine.ports import SagaFinder
 from flowmachine.runtime.engine import Status
 from flowmachine.wire.intake import Creation, encode_creation
+from flowmachine.wire.listing import CursorError, Scan, ScanRequest
 from flowmachine.wire.message import encode_message
 
 ROUTED_HEADER: Final = "Flowmachine-Routed"
@@ -28,6 +31,8 @@ ROUTED_HEADER: Final = "Flowmachine-Routed"
 SAGA_HEADER: Final = "Flowmachine-Saga"
 """On the internal route's 404: it is the engine that says so, not whatever else may answer at this address."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_decode_scan_request = msgspec.json.Decoder(ScanRequest).decode
 
 
 class SagaGateway(Protocol):
@@ -43,6 +48,14 @@ class SagaGateway(Protocol):
 
     async def read(self, saga_id: str, *, is_from_peer: bool = False) -> bytes | None:
         """A saga's record; None if there is no such saga. Raises TransientError."""
+        ...
+
+
+class SagaScanner(Protocol):
+    """The part of `runtime.listing.EngineListing` that other engines use."""
+
+    async def scan(self, request: ScanRequest, *, is_from_peer: bool = False) -> Scan:
+        """Part of one home partition. Raises TransientError."""
         ...
 
 
@@ -112,6 +125,8 @@ class Handlers:
         self,
         *,
         gateway: SagaGateway,
+        finder: SagaFinder,
+        scanner: SagaScanner,
         engine: EngineView,
         lifecycle: Lifecycle,
         machine_definition: Mapping[str, Any],
@@ -121,6 +136,8 @@ class Handlers:
         settings: ApiSettings,
     ) -> None:
         self._gateway = gateway
+        self._finder = finder
+        self._scanner = scanner
         self._engine = engine
         self._lifecycle = lifecycle
         self._machine_definition = msgspec.json.encode(machine_definition)
@@ -163,6 +180,24 @@ class Handlers:
         if record is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no saga {saga_id!r}.")
         return answer(decode_saga_answer(saga_id, record))
+
+    async def list_sagas(self, request: web.Request) -> web.StreamResponse:
+        """`GET /sagas`."""
+        query = parse_saga_query(request)
+        try:
+            page = await self._finder.find(query.wanted, limit=query.limit, cursor=query.cursor)
+        except CursorError as error:
+            message = f"The parameter `cursor` cannot be used: {error}. Begin again without it."
+            raise RefusedError(HTTPStatus.BAD_REQUEST, message) from None
+        return answer(page)
+
+    async def scan_records(self, request: web.Request) -> web.StreamResponse:
+        """`GET /-/internal/sagas`: part of a home partition that this engine owns, for other engines."""
+        try:
+            asked = _decode_scan_request(request.query.get("request", "").encode())
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "The parameter `request` is no request of an engine.") from None
+        return answer(await self._scanner.scan(asked, is_from_peer=True))
 
     async def read_record(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/internal/sagas/{sagaId}`: the record as it is, for other engines."""

@@ -10,7 +10,9 @@ from flowmachine.api.bodies import ID_BYTES_MAX, IDEMPOTENCY_KEY, EventBody
 from flowmachine.api.handlers import ROUTED_HEADER, CheckUp, EventTaken, Handlers, Health, SagaCreated
 from flowmachine.api.openapi import Operation, Parameter
 from flowmachine.api.saga_answer import SagaAnswer
+from flowmachine.api.saga_query import DESCRIPTIONS, LIMIT_MAX
 from flowmachine.wire.intake import Creation
+from flowmachine.wire.listing import SagaPage, Scan
 
 Handle = Callable[[Handlers, web.Request], Awaitable[web.StreamResponse]]
 
@@ -23,6 +25,15 @@ _BODY_REFUSALS: Final = (
 )
 _READ_REFUSALS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 _SAGA_ID: Final = Parameter("path", "sagaId", f"The saga's id; at most {ID_BYTES_MAX} bytes.")
+_QUERY_SCHEMAS: Final[dict[str, tuple[tuple[str, object], ...]]] = {
+    "finished": (("type", "boolean"),),
+    "updatedBefore": (("type", "string"), ("format", "date-time")),
+    "limit": (("type", "integer"), ("minimum", 1), ("maximum", LIMIT_MAX)),
+}
+_QUERY: Final = tuple(
+    Parameter("query", name, description, _QUERY_SCHEMAS.get(name, (("type", "string"),)))
+    for name, description in DESCRIPTIONS.items()
+)
 
 ROUTES: Final[tuple[tuple[Operation, Handle], ...]] = (
     (
@@ -76,6 +87,22 @@ ROUTES: Final[tuple[tuple[Operation, Handle], ...]] = (
             refusals=_READ_REFUSALS,
         ),
         Handlers.read_saga,
+    ),
+    (
+        Operation(
+            method="GET",
+            path="/sagas",
+            name="listSagas",
+            tag="sagas",
+            summary="List sagas",
+            description="In pages, in an order that no saga changes its place in: a saga that is there during the "
+            "whole list is in it once. A page may be short or empty and still have a `nextCursor`, because the work "
+            "for one page is bounded; the list ends where it is null.",
+            parameters=_QUERY,
+            answer=SagaPage,
+            refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE),
+        ),
+        Handlers.list_sagas,
     ),
     (
         Operation(
@@ -144,6 +171,19 @@ ROUTES: Final[tuple[tuple[Operation, Handle], ...]] = (
             answer_type="text/plain",
         ),
         Handlers.read_metrics,
+    ),
+    (
+        Operation(
+            method="GET",
+            path="/-/internal/sagas",
+            name="scanRecords",
+            tag="internal",
+            summary="Sagas of a home partition that this engine owns, for other engines",
+            parameters=(Parameter("query", "request", "What another engine asks for, as JSON."),),
+            answer=Scan,
+            refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE),
+        ),
+        Handlers.scan_records,
     ),
     (
         Operation(

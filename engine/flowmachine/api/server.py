@@ -12,11 +12,12 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
 from flowmachine.api.answers import answer_errors
-from flowmachine.api.handlers import ApiSettings, EngineView, Handlers, SagaGateway
+from flowmachine.api.handlers import ApiSettings, EngineView, Handlers, SagaGateway, SagaScanner
 from flowmachine.api.lifecycle import Lifecycle
 from flowmachine.api.openapi import build_openapi
 from flowmachine.api.routes import ROUTES
 from flowmachine.errors import ConfigurationError
+from flowmachine.ports import SagaFinder
 
 __all__ = ["ApiSettings", "Lifecycle", "build_application", "run_server"]
 
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 def build_application(
     gateway: SagaGateway,
+    finder: SagaFinder,
+    scanner: SagaScanner,
     engine: EngineView,
     machine_definition: Mapping[str, Any],
     configuration: Mapping[str, Any],
@@ -40,6 +43,8 @@ def build_application(
     """The whole API. `configuration` is shown as it is: whoever builds it has taken all secrets out."""
     handlers = Handlers(
         gateway=gateway,
+        finder=finder,
+        scanner=scanner,
         engine=engine,
         lifecycle=lifecycle,
         machine_definition=machine_definition,

@@ -8,6 +8,7 @@
 | `check`         | `check`: what is wrong, and what looks wrong, in a file                        |
 | `audit`         | `audit`: what the topics say against what the machine says                     |
 | `diagram`       | `diagram`: the machine as SVG, Mermaid or text                                 |
+| `sagas`         | `sagas`: list, read and watch sagas; copy all of them                          |
 | `demo`          | `demo`: the newcomer's minute                                                  |
 | `unsupported`   | what a file may ask for and this version does not do yet                       |
 | `source`        | `-f FILE` and the environment -> a FlowMachine                                 |

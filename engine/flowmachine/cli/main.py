@@ -14,9 +14,10 @@ from flowmachine.cli.demo import DEMO
 from flowmachine.cli.diagram import DIAGRAM
 from flowmachine.cli.problem_text import error_console, print_problems
 from flowmachine.cli.run import RUN
+from flowmachine.cli.sagas import SAGAS
 from flowmachine.errors import ConfigurationError
 
-COMMANDS: Final[tuple[Command, ...]] = (RUN, CHECK, DIAGRAM, AUDIT, DEMO)
+COMMANDS: Final[tuple[Command, ...]] = (RUN, CHECK, DIAGRAM, SAGAS, AUDIT, DEMO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

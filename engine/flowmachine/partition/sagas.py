@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from flowmachine.core.timestamps import parse_timestamp
+from flowmachine.partition.key_order import KeyOrder
+from flowmachine.wire.listing import SagaSummary, Scan, ScanRequest, decode_summary
 from flowmachine.wire.record import decode_head, decode_saga, may_need_work
 
 
@@ -19,6 +21,9 @@ class PartitionSagas:
         self._records: dict[bytes, bytes] = {}
         self._finished: deque[tuple[int, bytes]] = deque()
         self.by_state: Counter[str] = Counter()
+        self._order: KeyOrder | None = None
+        """The keys in their order, once somebody has asked for a list; until then it costs nothing."""
+        self._unordered: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._records)
@@ -38,9 +43,9 @@ class PartitionSagas:
         head = decode_head(value) if value else None  # first: what cannot be read changes nothing
         self._forget_state(key)
         if not value or head is None:
-            self._records.pop(key, None)
+            self._remove(key)
             return
-        self._records[key] = value
+        self._put(key, value)
         self.by_state[head.current_state] += 1
         if head.is_final:
             self._finished.append((parse_timestamp(head.updated_at), key))
@@ -54,9 +59,9 @@ class PartitionSagas:
         for key, value in changed.items():
             if value is None:
                 self._forget_state(key)
-                self._records.pop(key, None)
+                self._remove(key)
             else:
-                self._records[key] = value
+                self._put(key, value)
         self._finished.extend(finished)
 
     def expired(self, before_ms: int, count_max: int, *, skip: int = 0) -> tuple[int, list[bytes]]:
@@ -88,6 +93,41 @@ class PartitionSagas:
     def needing_work(self) -> list[bytes]:
         """Sagas that may have an outbox or held events; looked up once, after a restore."""
         return [key for key, value in self._records.items() if may_need_work(value)]
+
+    def order_some(self, count_max: int) -> bool:
+        """Bring `count_max` more keys into their order; True once all are, and `scan` may be called."""
+        if self._order is None:
+            self._order = KeyOrder()
+            self._unordered = list(self._records)  # a million pointers, some milliseconds
+        for _ in range(min(count_max, len(self._unordered))):
+            key = self._unordered.pop()
+            if key in self._records:
+                self._order.add(key)
+        return not self._unordered
+
+    def scan(self, request: ScanRequest) -> Scan:
+        """The sagas that are asked for, in the order of their ids; those that move meanwhile keep their place."""
+        assert self._order is not None
+        assert not self._unordered
+        found: list[SagaSummary] = []
+        keys = self._order.after(request.after.encode(), request.scanned_max)
+        for scanned, key in enumerate(keys, start=1):
+            summary = decode_summary(key, self._records[key], request.wanted)
+            if summary is not None:
+                found.append(summary)
+                if len(found) == request.limit:
+                    return Scan(found, key.decode(), scanned)
+        is_end = len(keys) < request.scanned_max
+        return Scan(found, None if is_end else keys[-1].decode(), len(keys))
+
+    def _put(self, key: bytes, value: bytes) -> None:
+        if self._order is not None and key not in self._records:
+            self._order.add(key)
+        self._records[key] = value
+
+    def _remove(self, key: bytes) -> None:
+        if self._records.pop(key, None) is not None and self._order is not None:
+            self._order.discard(key)
 
     def _forget_state(self, key: bytes) -> None:
         value = self._records.get(key)

@@ -1,18 +1,25 @@
 """Reads of sagas from the engines that own them."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from flowmachine.adapters.rest.session import describe_failure
 from flowmachine.errors import TransientError
+from flowmachine.wire.listing import Scan, ScanRequest
 
-RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """Far above any record that a log takes: a bound for whatever else may answer at this address."""
 _HEADERS: Final = {"Flowmachine-Routed": "1"}
+
+_encode_request = msgspec.json.Encoder().encode
+_decode_scan = msgspec.json.Decoder(Scan).decode
 
 
 class HttpPeerReader:
@@ -25,25 +32,44 @@ class HttpPeerReader:
 
     async def read(self, address: str, saga_id: str) -> bytes | None:
         """As the port says. A 404 counts only if an engine says it: the address may be somebody else's by now."""
+        path = f"/-/internal/sagas/{quote(saga_id, safe='')}"
+        async with self._get(address, path) as response:
+            if response.status == HTTPStatus.OK:
+                return await _read_whole(response)
+            if response.status == HTTPStatus.NOT_FOUND and response.headers.get("Flowmachine-Saga") == "unknown":
+                return None
+            raise TransientError(f"the engine at {address} answered {response.status}")
+
+    async def scan(self, address: str, request: ScanRequest) -> Scan:
+        """As the port says."""
+        path = f"/-/internal/sagas?request={quote(_encode_request(request), safe='')}"
+        async with self._get(address, path) as response:
+            if response.status != HTTPStatus.OK:
+                raise TransientError(f"the engine at {address} answered {response.status}")
+            body = await _read_whole(response)
         try:
-            url = URL(f"http://{address}/-/internal/sagas/{quote(saga_id, safe='')}", encoded=True)
+            return _decode_scan(body)
+        except msgspec.MsgspecError as error:
+            raise TransientError(f"what answered at {address} is no engine of this version: {error}") from None
+
+    @asynccontextmanager
+    async def _get(self, address: str, path: str) -> AsyncGenerator[aiohttp.ClientResponse]:
+        try:
+            url = URL(f"http://{address}{path}", encoded=True)
             async with self._session.get(
                 url, headers=_HEADERS, allow_redirects=False, timeout=self._timeout
             ) as response:
-                if response.status == HTTPStatus.OK:
-                    return await self._read_record(response)
-                if response.status == HTTPStatus.NOT_FOUND and response.headers.get("Flowmachine-Saga") == "unknown":
-                    return None
-                raise TransientError(f"the engine at {address} answered {response.status}")
+                yield response
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = describe_failure(error, self._timeout_seconds)
             raise TransientError(f"the engine at {address} did not answer: {reason}") from None
 
-    async def _read_record(self, response: aiohttp.ClientResponse) -> bytes:
-        record = bytearray()
-        while chunk := await response.content.readany():
-            record += chunk
-            if len(record) > RECORD_BYTES_MAX:
-                response.close()
-                raise TransientError("what answered is no engine: the record does not end")
-        return bytes(record)
+
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            response.close()
+            raise TransientError("what answered is no engine: its answer does not end")
+    return bytes(body)
