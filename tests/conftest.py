@@ -16,7 +16,9 @@ IN_CI = os.environ.get("CI", "").lower() == "true"
 _SUPPORT = Path(__file__).with_name("support")
 # Fixtures of real parts, each in a file of its own.
 pytest_plugins = [
-    f"tests.support.{name}" for name in ("kafka", "kubernetes", "node") if (_SUPPORT / f"{name}.py").is_file()
+    f"tests.support.{name}"
+    for name in ("kafka", "kubernetes", "node", "operator")
+    if (_SUPPORT / f"{name}.py").is_file()
 ]
 
 # No deadlines: a busy machine misses any limit of milliseconds. What hangs is caught by pytest-timeout.

@@ -7,7 +7,6 @@ None (there is no such thing), ApiRefusedError (somebody must change something),
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -33,23 +32,6 @@ CONFLICT: Final = 409
 GONE: Final = 410
 _RETRIED: Final = frozenset({401, CONFLICT, 429})
 _METADATA: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object, and what it is called in a path."""
-
-    api_version: str
-    kind: str
-    plural: str
-
-    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
-        """The path of one object, or of all (of a namespace, or everywhere) without a name."""
-        parts = ["/apis" if "/" in self.api_version else "/api", self.api_version]
-        if namespace:
-            parts += ["namespaces", namespace]
-        parts += [self.plural, name, subresource]
-        return "/".join(part for part in parts if part)
 
 
 class KubeApi:

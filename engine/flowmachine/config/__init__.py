@@ -9,6 +9,7 @@
 | `resource`                      | the resource, made of `machine_model`, `channels`, `settings`, `secret_value`    |
 | `problems`                      | pydantic's errors -> short sentences, with suggestions                           |
 | `references`                    | what a schema cannot say: ids that must exist, ids that must be unique           |
+| `topic_names`                   | a resource -> the topics and the consumer group that it uses                     |
 | `schemas`                       | payload schemas -> callables                                                     |
 | `build`                         | `FlowMachine` -> the core's `Machine`                                            |
 """

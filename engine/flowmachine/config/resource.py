@@ -111,6 +111,11 @@ class FlowMachineSpec(Model):
     )
     settings: Settings = Field(default_factory=Settings, description="What changes how the engine works.")
     scaling: Scaling = Field(default_factory=Scaling, description="How many engines run.")
+    deletion_policy: OneOf["Retain", "Delete"] = Field(
+        default="Retain",
+        description="What becomes of the machine's own topics, and with them of its sagas, when it is deleted in "
+        "Kubernetes: `Retain` keeps them, `Delete` removes them once no engine runs any more.",
+    )
     template: FreeForm = Field(
         default_factory=dict,
         description="Overrides of the engine's pods: resources, env, nodeSelector, ...",

@@ -4,8 +4,8 @@ A literal in a FlowMachine is its author's choice, but it goes no further than i
 becomes a key of one that the operator makes, and a `secretKeyRef` stands in its place. In the free fields of a store
 every text counts as a literal, because any of them may be a password or hold one.
 
-Left out: annotations (kubectl keeps the whole object in one of them), labels, `scaling` and `template`, which no engine
-reads; so changing these does not start engines anew.
+Left out: annotations (kubectl keeps the whole object in one of them), labels, `scaling`, `template` and
+`deletionPolicy`, which no engine reads; so changing these does not start engines anew.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def build_document(subject: Subject) -> EngineDocument:
     document = dump_document(resource, reveal_secrets=True)
     document["metadata"] = {"name": subject.name, "namespace": subject.namespace}
     spec = as_object(document["spec"])
-    for unread in ("scaling", "template"):
+    for unread in ("deletionPolicy", "scaling", "template"):
         spec.pop(unread, None)
     found = [
         *_find_in_models(resource.spec, ("spec",)),

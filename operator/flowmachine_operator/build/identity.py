@@ -41,8 +41,13 @@ def fit_name(text: str, length_max: int) -> str:
 
 def child_name(subject: Subject, suffix: str = "", *, length_max: int = LABEL_LENGTH_MAX) -> str:
     """`fm-{machine}` or `fm-{machine}-{suffix}`; the suffix is never cut."""
+    return name_child(subject.name, suffix, length_max=length_max)
+
+
+def name_child(machine: str, suffix: str = "", *, length_max: int = LABEL_LENGTH_MAX) -> str:
+    """The same for a machine of which only the name is known."""
     tail = f"-{suffix}" if suffix else ""
-    return fit_name(f"{PREFIX}{subject.name}", length_max - len(tail)) + tail
+    return fit_name(f"{PREFIX}{machine}", length_max - len(tail)) + tail
 
 
 def data_key(text: str) -> str:
@@ -55,16 +60,20 @@ def data_key(text: str) -> str:
 
 def selector_labels(subject: Subject) -> dict[str, str]:
     """The labels by which a machine's pods are found. They never change: a Deployment's selector cannot."""
+    return _pod_labels(subject.name)
+
+
+def format_selector(machine: str) -> str:
+    """The same labels as text, for lists, the status and the scale subresource."""
+    return ",".join(f"{key}={value}" for key, value in sorted(_pod_labels(machine).items()))
+
+
+def _pod_labels(machine: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "flowmachine",
-        "app.kubernetes.io/instance": subject.name,
+        "app.kubernetes.io/instance": machine,
         "app.kubernetes.io/component": "engine",
     }
-
-
-def format_selector(subject: Subject) -> str:
-    """The same labels as text, for the status and the scale subresource."""
-    return ",".join(f"{key}={value}" for key, value in sorted(selector_labels(subject).items()))
 
 
 def standard_labels(subject: Subject) -> dict[str, str]:

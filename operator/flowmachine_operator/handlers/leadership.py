@@ -12,16 +12,14 @@ import logging
 import time
 from asyncio import Event
 from datetime import UTC, datetime
-from typing import Final
 
 from flowmachine.config.documents import as_object
 from flowmachine_operator.build.subject import Manifest
 from flowmachine_operator.errors import ApiRefusedError, ApiUnavailableError, NotLeaderError
-from flowmachine_operator.kube_api import Kind, KubeApi, pause
+from flowmachine_operator.kinds import LEASE
+from flowmachine_operator.kube_api import KubeApi, pause
 from flowmachine_operator.plan.lease import LeaseDecision, SeenLease, plan_lease
 from flowmachine_operator.settings import Settings
-
-LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ Exactly one of Ready, Reconciling and Stalled is true. The reason and the messag
 State of `kubectl get fm` shows that reason.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from flowmachine.config.documents import as_array, as_object
 from flowmachine_operator.plan.facts import Facts, KafkaAnswer
 from flowmachine_operator.plan.verdict import (
     Kind,
@@ -28,6 +29,7 @@ from flowmachine_operator.plan.verdict import (
 )
 
 Status = Literal["True", "False", "Unknown"]
+STATUSES: Final[tuple[Status, ...]] = ("True", "False", "Unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,26 @@ class Condition:
             "observedGeneration": self.observed_generation,
             "lastTransitionTime": self.last_transition_time,
         }
+
+
+def parse_conditions(status: Mapping[str, object]) -> tuple[Condition, ...]:
+    """The conditions of a status; what cannot be read is left out, and so counts as new."""
+    found: list[Condition] = []
+    for item in map(as_object, as_array(status.get("conditions"))):
+        state: Status | None = next((value for value in STATUSES if value == item.get("status")), None)
+        generation = item.get("observedGeneration")
+        if state is not None:
+            found.append(
+                Condition(
+                    type=str(item.get("type")),
+                    status=state,
+                    reason=str(item.get("reason")),
+                    message=str(item.get("message")),
+                    observed_generation=generation if isinstance(generation, int) else 0,
+                    last_transition_time=str(item.get("lastTransitionTime")),
+                )
+            )
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +117,7 @@ def _plan_summary(facts: Facts) -> dict[str, _Finding]:
 def _plan_kafka(facts: Facts) -> _Finding:
     answer = facts.kafka.answer
     if answer is KafkaAnswer.NOT_ASKED:
-        message = "Kafka is asked once the FlowMachine is valid and its Secrets exist"
+        message = facts.kafka.message or "Kafka is asked once the FlowMachine is valid and its Secrets exist"
         return _Finding("Unknown", "NotAsked", message)
     if answer is not KafkaAnswer.REACHABLE:
         kept = f". {facts.engines.total} engines go on" if facts.engines.total else ""

@@ -32,6 +32,24 @@ class KafkaFacts:
     home_partitions: int | None = None
     """Partitions of the machine's own topics; None when they do not exist yet, or nobody could be asked."""
 
+    @property
+    def partitions(self) -> int | None:
+        """The highest partition count among the input topics, by which engines are counted; None: not known."""
+        return max(self.input_partitions.values(), default=self.home_partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What was found outside of the machine's own objects: in Secrets, in Kafka, at the engines."""
+
+    secret_versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of each Secret that the machine names and that exists: changes when it changes."""
+    missing_secrets: tuple[str, ...] = ()
+    """`{name}` or `{name}/{key}`."""
+    kafka: KafkaFacts = KafkaFacts()
+    sagas: Mapping[str, int] | None = None
+    """How many sagas are in each state, as the engines say; None: not all of them could be asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
@@ -57,5 +75,9 @@ class Facts:
     """`{name}` or `{name}/{key}` of what the machine refers to and does not exist."""
     kafka: KafkaFacts = KafkaFacts()
     engines: EngineFacts = EngineFacts()
+    refusals: tuple[str, ...] = ()
+    """Children that could not be written, and why."""
     held_sagas: int = 0
     """Sagas in states that the machine no longer has."""
+    deletion: str = ""
+    """What a deletion waits for."""

@@ -10,7 +10,7 @@
 | not set          | unknown    | 0, when there are none yet                        | WAITING    |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from flowmachine.config.resource import Scaling
@@ -37,17 +37,23 @@ class ReplicaPlan:
     """Engines without a partition to work on."""
 
 
-def plan_replicas(partitions: int | None, scaling: Scaling, current: int | None) -> ReplicaPlan:
-    """The plan for a machine with so many home partitions; None: Kafka cannot be asked now.
+def plan_replicas(
+    partitions: int | None, scaling: Scaling, current: int | None, *, homes: int | None = None
+) -> ReplicaPlan:
+    """The plan for a machine whose inputs have so many partitions; None: Kafka cannot be asked now.
 
-    `current` is what the Deployment asks for now; None when there is no Deployment.
+    `current` is what the Deployment asks for now; None when there is no Deployment. `homes` is the number of home
+    partitions, where it is known to differ: they stay what they were when partitions are added to an input.
     """
     assert partitions is None or partitions > 0, "a topic has at least one partition"
+    plan = _count(partitions, scaling, current)
+    working = partitions if homes is None else homes
+    return plan if working is None else replace(plan, idle=max(0, plan.replicas - working))
+
+
+def _count(partitions: int | None, scaling: Scaling, current: int | None) -> ReplicaPlan:
     if scaling.replicas is not None:
-        if scaling.replicas == 0:
-            return ReplicaPlan(0, ReplicaReason.PAUSED)
-        idle = 0 if partitions is None else max(0, scaling.replicas - partitions)
-        return ReplicaPlan(scaling.replicas, ReplicaReason.FIXED, idle)
+        return ReplicaPlan(scaling.replicas, ReplicaReason.FIXED if scaling.replicas else ReplicaReason.PAUSED)
     known = current if partitions is None else partitions
     if not known:
         return ReplicaPlan(0, ReplicaReason.WAITING)

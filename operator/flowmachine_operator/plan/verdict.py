@@ -1,13 +1,15 @@
 """What a machine's state comes down to: the most fundamental thing that holds it up, or that it runs.
 
-1. it is not valid          Stalled      the user changes the FlowMachine
-2. a Secret is missing      Stalled      the user makes it
-3. Kafka refuses us         Stalled      the user changes credentials or rights
-4. a topic is missing       Stalled      the user makes it
-5. Kafka does not answer    Reconciling  only while no engine runs: those that run judge for themselves
-6. engines fail             Stalled      the user looks at the pods
-7. engines are on their way Reconciling
-8. paused, or running       Ready
+1.  it is being deleted      Reconciling
+2.  it is not valid          Stalled      the user changes the FlowMachine
+3.  a child is refused       Stalled      the user changes the template, a quota, the name of another object
+4.  a Secret is missing      Stalled      the user makes it
+5.  Kafka refuses us         Stalled      the user changes credentials or rights
+6.  a topic is missing       Stalled      the user makes it
+7.  Kafka does not answer    Reconciling  only while no engine runs: those that run judge for themselves
+8.  engines fail             Stalled      the user looks at the pods
+9.  engines are on their way Reconciling
+10. paused, or running       Ready
 """
 
 from dataclasses import dataclass
@@ -65,16 +67,24 @@ def cut(text: str) -> str:
 
 
 def _find_obstacle(facts: Facts) -> Verdict | None:
-    kafka = facts.kafka
+    if facts.deletion:
+        return Verdict(Kind.RECONCILING, "Deleting", cut(facts.deletion))
     if facts.problems:
         going_on = _going_on(facts)
         return Verdict(
             Kind.STALLED, "MachineInvalid", cut(f"change the FlowMachine: {list_problems(facts.problems)}{going_on}")
         )
+    if facts.refusals:
+        return Verdict(Kind.STALLED, "ChildRefused", list_some(facts.refusals, separator="; "))
     if facts.missing_secrets:
         return Verdict(
             Kind.STALLED, "SecretMissing", f"create the Secret or the key: {list_some(facts.missing_secrets)}"
         )
+    return _find_kafka_obstacle(facts)
+
+
+def _find_kafka_obstacle(facts: Facts) -> Verdict | None:
+    kafka = facts.kafka
     if kafka.answer is KafkaAnswer.REFUSED:
         return Verdict(Kind.STALLED, "KafkaRefused", describe_kafka(facts))
     if kafka.missing_topics:
@@ -93,7 +103,8 @@ def _judge_engines(facts: Facts) -> Verdict:
         message = "paused, because scaling.replicas is 0; sagas stay where they are. Remove it to go on"
         return Verdict(Kind.READY, "Paused", message)
     if plan.reason is ReplicaReason.WAITING:
-        return Verdict(Kind.RECONCILING, "Waiting", "the number of partitions is not known yet")
+        message = facts.kafka.message or "the number of partitions is not known yet"
+        return Verdict(Kind.RECONCILING, "Waiting", cut(message))
     if engines.failure:
         message = f"{_count_ready(facts)}; look at the pods: {engines.failure}"
         return Verdict(Kind.STALLED, "EnginesFailing", cut(message))

@@ -225,7 +225,7 @@ def test_names_fit_and_labels_find_the_pods(name: str) -> None:
     assert len({(child["kind"], child["metadata"]["name"]) for child in children}) == len(children)
     selector = children[3]["spec"]["selector"]
     assert selector.items() <= children[2]["spec"]["template"]["metadata"]["labels"].items()
-    assert format_selector(subject) == ",".join(f"{key}={selector[key]}" for key in sorted(selector))
+    assert format_selector(subject.name) == ",".join(f"{key}={selector[key]}" for key in sorted(selector))
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:

@@ -11,6 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from flowmachine.adapters.kafka.connection import KafkaConnection
 from flowmachine.adapters.kafka.diagnosis import connect
 from flowmachine.adapters.kafka.errors import translate, translated
+from flowmachine.config.resource import FlowMachine
+from flowmachine.config.topic_names import input_topics, internal_topics, output_topics
 from flowmachine.errors import ConfigurationError, Problem, TransientError
 from flowmachine.ports import Topics
 
@@ -20,6 +22,19 @@ _SAGAS_SEGMENT_MS = 3600 * 1000
 _APPEAR_POLLS_MAX = 100
 _APPEAR_POLL_SECONDS = 0.05
 _UNMATCHED_RETENTION_MS = 7 * 24 * 3600 * 1000
+
+
+class TopicsMissingError(ConfigurationError):
+    """Somebody must create these topics."""
+
+    def __init__(self, topics: Iterable[str], address: str) -> None:
+        self.topics = tuple(topics)
+        super().__init__(
+            [
+                Problem("kafka", "topic-missing", f"topic {name!r} does not exist on {address}; create it")
+                for name in self.topics
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,23 @@ class TopicNames:
         return self.intake, self.sagas, self.unmatched
 
 
+def topic_names(resource: FlowMachine) -> TopicNames:
+    """What a machine reads and writes, and how its own topics are made."""
+    settings = resource.spec.settings
+    intake, sagas, unmatched = internal_topics(resource)
+    return TopicNames(
+        intake=intake,
+        sagas=sagas,
+        unmatched=unmatched,
+        inputs=input_topics(resource),
+        outputs=output_topics(resource),
+        create=settings.internal_topics.create,
+        home_partitions=settings.home_partitions,
+        replication_factor=settings.internal_topics.replication_factor,
+        min_insync_replicas=settings.internal_topics.min_in_sync_replicas,
+    )
+
+
 async def prepare_topics(connection: KafkaConnection, names: TopicNames) -> Topics:
     """Find all topics and create the internal ones that are missing.
 
@@ -67,6 +99,28 @@ async def prepare_topics(connection: KafkaConnection, names: TopicNames) -> Topi
             await _create(admin, names, missing, partitions)
             counts |= await _wait_for_leaders(admin, missing)
         return _topics(names, counts)
+    finally:
+        await admin.close()
+
+
+async def delete_topics(connection: KafkaConnection, topics: Iterable[str]) -> None:
+    """Afterwards these topics do not exist. Raises as `prepare_topics` does."""
+    arguments = connection.client_arguments()
+    arguments.pop("metadata_max_age_ms")
+    admin = AIOKafkaAdminClient(**arguments)
+    try:
+        await connect(connection, admin)
+        with translated("describing topics"):
+            existing = sorted(await _partition_counts(admin, topics))
+        if not existing:
+            return
+        with translated(f"deleting topics {', '.join(existing)}"):
+            response = await admin.delete_topics(existing)
+        codes: list[Any] = response.topic_error_codes  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        for name, code, *_ in codes:
+            error = kafka.for_code(code)
+            if error not in (kafka.NoError, kafka.UnknownTopicOrPartitionError):
+                raise translate(error(name), f"deleting topic {name!r}")
     finally:
         await admin.close()
 
@@ -103,13 +157,9 @@ def _require(counts: Mapping[str, int], names: TopicNames, connection: KafkaConn
     needed = [*names.inputs, *names.outputs]
     if not names.create:
         needed += names.internal
-    problems = [
-        Problem("kafka", "topic-missing", f"topic {name!r} does not exist on {connection.address}; create it")
-        for name in sorted(set(needed))
-        if name not in counts
-    ]
-    if problems:
-        raise ConfigurationError(problems)
+    missing = sorted({name for name in needed if name not in counts})
+    if missing:
+        raise TopicsMissingError(missing, connection.address)
 
 
 def _home_partitions(names: TopicNames, counts: Mapping[str, int]) -> int:
