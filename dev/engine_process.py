@@ -21,11 +21,11 @@ class EngineDiedError(RuntimeError):
 
 
 class EngineProcess:
-    """`flowmachine run -f FILE` as a child. `url` is known once `start` has returned."""
+    """`flowmachine run -f FILE` (or `project`) as a child. `url` is known once `start` has returned."""
 
-    def __init__(self, file: Path, *arguments: str, log_path: Path | None = None) -> None:
+    def __init__(self, file: Path, *arguments: str, log_path: Path | None = None, command: str = "run") -> None:
         self._command = [
-            *(sys.executable, "-m", "flowmachine", "run", "-f", str(file)),
+            *(sys.executable, "-m", "flowmachine", command, "-f", str(file)),
             *("--http", "127.0.0.1:0", "--log-format", "json"),
             *arguments,
         ]

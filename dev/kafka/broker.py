@@ -133,7 +133,7 @@ class Broker:
         """Start to format the data folder; None when it already is."""
         if (self.data / "meta.properties").exists():
             return None
-        arguments = ["format", "--cluster-id", cluster_id, "--config", self.marker, "--ignore-formatted"]
+        arguments = ["format", f"--cluster-id={cluster_id}", "--config", self.marker, "--ignore-formatted"]
         for user, password in users.items():
             for mechanism in SCRAM_MECHANISMS:
                 arguments += ["--add-scram", f"{mechanism}=[name={user},password={password}]"]

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,23 +12,26 @@ from pathlib import Path
 import aiohttp
 
 from flowmachine import __version__
-from flowmachine.adapters.embedded.log import EmbeddedLog
+from flowmachine.adapters.embedded.changes import EmbeddedChanges
+from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
 from flowmachine.adapters.embedded.log import InternalTopics as EmbeddedTopicNames
 from flowmachine.adapters.files.secrets import read_secret
 from flowmachine.adapters.files.tls import read_tls
-from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettings, Sasl, TopicNames
+from flowmachine.adapters.kafka import KafkaChanges, KafkaConnection, KafkaLog, KafkaLogSettings, Sasl, TopicNames
 from flowmachine.adapters.prometheus import PrometheusObserver
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, RestEndpoint, RestSender, open_session
-from flowmachine.api.server import ApiSettings, Lifecycle, build_application, run_server
+from flowmachine.api.server import ApiSettings, Lifecycle, build_application, build_probes, run_server
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine, KafkaChannel, SecretFile, SecretKeyRef, dump_document
 from flowmachine.errors import ConfigurationError
-from flowmachine.ports import CommandSender, Log
+from flowmachine.ports import CommandSender, Log, SagaChanges, StoreObserver
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
 from flowmachine.runtime.listing import EngineListing
 from flowmachine.runtime.partition_task import BatchSettings
+from flowmachine.runtime.projector import Projector
+from flowmachine.stores import Store, opened_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class RunOptions:
     data_dir: Path
     secrets_dir: Path
     """Where the keys of Kubernetes Secrets are mounted, as `{name}/{key}`."""
+    is_projecting: bool = True
+    """Keep the store up to date from here; otherwise `flowmachine project` does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,10 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
     machine = build_machine(resource)
     settings = resource.spec.settings
     observer = PrometheusObserver(version=__version__, machine=machine.name, revision=machine.revision)
-    async with open_session() as session:
+    async with open_session() as session, opened_store(resource, options.secrets_dir, session) as store:
+        projector = None
+        if store is not None and options.is_projecting:
+            projector = build_projector(resource, options, store, observer.store)
         engine = Engine(
             log=build_log(resource, options),
             machine=machine,
@@ -96,7 +103,7 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
                 delivery=DeliverySettings(settings.rest.attempts_max, settings.rest.side_effect_attempts_max),
             ),
             observer=observer,
-            clock=lambda: time.time_ns() // 1_000_000,
+            clock=wall_clock,
             senders=_senders(resource, options, session),
         )
         lifecycle = Lifecycle()
@@ -112,9 +119,69 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             observer.render,
             ApiSettings(machine.name, __version__, settings.http.body_max_bytes),
             lifecycle=lifecycle,
+            store_status=lambda: None if projector is None else projector.status(),
         )
-        async with run_server(application, options.http_host, options.http_port) as port:
+        async with (
+            run_server(application, options.http_host, options.http_port) as port,
+            _projecting(engine, projector),
+        ):
             yield engine, lifecycle, port
+
+
+@asynccontextmanager
+async def _projecting(engine: Engine, projector: Projector | None) -> AsyncGenerator[None]:
+    """The projector beside an engine, which makes the topics first."""
+
+    async def run() -> None:
+        if projector is not None:
+            await engine.log_started.wait()
+            await projector.run()
+
+    task = asyncio.create_task(run(), name="projector")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def run_projector(
+    resource: FlowMachine, options: RunOptions, *, on_started: Callable[[str, str], None] | None = None
+) -> None:
+    """Keep the store up to date without an engine, until SIGTERM or SIGINT. Raises ConfigurationError.
+
+    `on_started` is told the URL of the probes and metrics, and which log it is.
+    """
+    machine = build_machine(resource)
+    observer = PrometheusObserver(version=__version__, machine=machine.name, revision=machine.revision)
+    stopped = asyncio.Event()
+    async with open_session() as session, opened_store(resource, options.secrets_dir, session) as store:
+        if store is None:
+            message = "there is no store to keep up to date: set `persistence.type`"
+            raise ConfigurationError.of("spec.persistence.type", "no-store", message)
+        projector = build_projector(resource, options, store, observer.store)
+        application = build_probes(projector.status, observer.render, ApiSettings(machine.name, __version__))
+        with _signals(stopped.set):
+            async with run_server(application, options.http_host, options.http_port) as port:
+                task = asyncio.create_task(projector.run(), name="projector")
+                if on_started is not None:
+                    on_started(f"http://{_bracketed(options.http_host)}:{port}", describe_log(resource, options))
+                await stopped.wait()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def build_projector(resource: FlowMachine, options: RunOptions, store: Store, observer: StoreObserver) -> Projector:
+    """The projector of a machine's store."""
+    group = f"{consumer_group(resource)}-projector"
+    topic = f"{topic_stem(resource)}.sagas"
+    kafka = kafka_channels(resource)
+    changes: SagaChanges
+    if options.is_embedded or not kafka:
+        changes = EmbeddedChanges(embedded_path(resource, options), topic=topic, group=group)
+    else:
+        changes = KafkaChanges(kafka_connection(resource, kafka[0], options.secrets_dir), topic=topic, group=group)
+    return Projector(kind=store.kind, changes=changes, store=store.store, observer=observer, clock=wall_clock)
 
 
 def _address(host: str, port: int) -> str:
@@ -133,7 +200,7 @@ def build_log(resource: FlowMachine, options: RunOptions) -> Log:
     inputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics))
     outputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.output_topics))
     groups = {topic: channel.consumer_group for channel in kafka for topic in channel.input_topics}
-    group = next((name for name in groups.values() if name), stem)
+    group = consumer_group(resource)
     settings = resource.spec.settings
     if options.is_embedded or not kafka:
         options.data_dir.mkdir(parents=True, exist_ok=True)
@@ -177,6 +244,12 @@ def embedded_path(resource: FlowMachine, options: RunOptions) -> Path:
 def kafka_channels(resource: FlowMachine) -> list[KafkaChannel]:
     """The Kafka channels of a machine, in the order of its file."""
     return [channel.kafka for channel in resource.spec.channels if channel.kafka is not None]
+
+
+def consumer_group(resource: FlowMachine) -> str:
+    """The group that reads the inputs: the first that a channel with input topics names."""
+    groups = (channel.consumer_group for channel in kafka_channels(resource) if channel.input_topics)
+    return next((name for name in groups if name), topic_stem(resource))
 
 
 def topic_stem(resource: FlowMachine) -> str:

@@ -22,6 +22,7 @@ from flowmachine.api.saga_answer import decode_saga_answer
 from flowmachine.api.saga_query import parse_saga_query
 from flowmachine.ports import SagaFinder
 from flowmachine.runtime.engine import Status
+from flowmachine.runtime.projector import StoreStatus
 from flowmachine.wire.intake import Creation, encode_creation
 from flowmachine.wire.listing import CursorError, Scan, ScanRequest
 from flowmachine.wire.message import encode_message
@@ -106,6 +107,19 @@ class Health(msgspec.Struct, frozen=True):
 
 
 @final
+class StoreState(msgspec.Struct, frozen=True):
+    """How the store is. While `status` is KO sagas go on: it is no reason for the engine to be unready."""
+
+    type: str
+    status: str
+    code: str
+    """What has to be put right, or `transient`; empty while it works."""
+    problem: str
+    lag: int | None
+    """Records of the sagas topic that this engine has still to copy; null until it is known."""
+
+
+@final
 class CheckUp(msgspec.Struct, frozen=True, rename="camel"):
     """As `Health`, with the phase of every partition that this engine owns and what it holds."""
 
@@ -116,6 +130,17 @@ class CheckUp(msgspec.Struct, frozen=True, rename="camel"):
     partitions: dict[str, str]
     sagas: int
     undelivered: int
+    store: StoreState | None
+
+
+@final
+class StoreHealth(msgspec.Struct, frozen=True):
+    """A projector without an engine."""
+
+    name: str
+    status: str
+    version: str
+    store: StoreState | None
 
 
 class Handlers:
@@ -129,6 +154,7 @@ class Handlers:
         scanner: SagaScanner,
         engine: EngineView,
         lifecycle: Lifecycle,
+        store_status: Callable[[], StoreStatus | None],
         machine_definition: Mapping[str, Any],
         configuration: Mapping[str, Any],
         metrics: Callable[[], bytes],
@@ -140,6 +166,7 @@ class Handlers:
         self._scanner = scanner
         self._engine = engine
         self._lifecycle = lifecycle
+        self._store_status = store_status
         self._machine_definition = msgspec.json.encode(machine_definition)
         self._configuration = msgspec.json.encode(configuration)
         self._metrics = metrics
@@ -240,6 +267,7 @@ class Handlers:
             partitions={str(number): phase.value for number, phase in status.phases.items()},
             sagas=status.sagas,
             undelivered=status.undelivered,
+            store=_store_state(self._store_status()),
         )
         return answer(body, status=_status_of(problems))
 
@@ -263,6 +291,17 @@ class Handlers:
         settings = self._settings
         body = Health(settings.name, "KO" if problems else "OK", settings.version, problems)
         return answer(body, status=_status_of(problems))
+
+
+def build_store_health(settings: ApiSettings, status: StoreStatus) -> StoreHealth:
+    """What the probes of a projector without an engine say."""
+    return StoreHealth(settings.name, "OK", settings.version, _store_state(status))
+
+
+def _store_state(status: StoreStatus | None) -> StoreState | None:
+    if status is None:
+        return None
+    return StoreState(status.kind, "KO" if status.problem else "OK", status.code, status.problem, status.lag)
 
 
 def _status_of(problems: tuple[str, ...]) -> int:

@@ -11,15 +11,24 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from flowmachine.api.answers import answer_errors
-from flowmachine.api.handlers import ApiSettings, EngineView, Handlers, SagaGateway, SagaScanner
+from flowmachine.api.answers import answer, answer_errors
+from flowmachine.api.handlers import (
+    METRICS_TYPE,
+    ApiSettings,
+    EngineView,
+    Handlers,
+    SagaGateway,
+    SagaScanner,
+    build_store_health,
+)
 from flowmachine.api.lifecycle import Lifecycle
 from flowmachine.api.openapi import build_openapi
 from flowmachine.api.routes import ROUTES
 from flowmachine.errors import ConfigurationError
 from flowmachine.ports import SagaFinder
+from flowmachine.runtime.projector import StoreStatus
 
-__all__ = ["ApiSettings", "Lifecycle", "build_application", "run_server"]
+__all__ = ["ApiSettings", "Lifecycle", "build_application", "build_probes", "run_server"]
 
 LINGER_SECONDS_MAX: Final = 2.0
 """How long the rest of a refused body is still read, so that a client that is sending gets to see the answer."""
@@ -39,6 +48,7 @@ def build_application(
     settings: ApiSettings,
     *,
     lifecycle: Lifecycle,
+    store_status: Callable[[], StoreStatus | None] = lambda: None,
 ) -> web.Application:
     """The whole API. `configuration` is shown as it is: whoever builds it has taken all secrets out."""
     handlers = Handlers(
@@ -47,17 +57,41 @@ def build_application(
         scanner=scanner,
         engine=engine,
         lifecycle=lifecycle,
+        store_status=store_status,
         machine_definition=machine_definition,
         configuration=configuration,
         metrics=metrics,
         openapi=build_openapi([operation for operation, _ in ROUTES], version=settings.version),
         settings=settings,
     )
-    application = web.Application(middlewares=[answer_errors], client_max_size=settings.body_bytes_max)
-    application[_SETTINGS] = settings
+    application = _new_application(settings)
     for operation, handle in ROUTES:
         add = application.router.add_get if operation.method == "GET" else application.router.add_post
         add(operation.path.replace("}", ":[^/]+}"), partial(handle, handlers), name=operation.name)
+    return application
+
+
+def build_probes(
+    store_status: Callable[[], StoreStatus], metrics: Callable[[], bytes], settings: ApiSettings
+) -> web.Application:
+    """Probes and metrics of a projector without an engine. What the store does is no reason to start it anew."""
+
+    async def tell_health(_: web.Request) -> web.StreamResponse:
+        return answer(build_store_health(settings, store_status()))
+
+    async def tell_metrics(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=metrics(), headers={hdrs.CONTENT_TYPE: METRICS_TYPE})
+
+    application = _new_application(settings)
+    for path in ("/-/healthz", "/-/ready", "/-/check-up"):
+        application.router.add_get(path, tell_health)
+    application.router.add_get("/-/metrics", tell_metrics)
+    return application
+
+
+def _new_application(settings: ApiSettings) -> web.Application:
+    application = web.Application(middlewares=[answer_errors], client_max_size=settings.body_bytes_max)
+    application[_SETTINGS] = settings
     application.on_response_prepare.append(_complete_headers)
     return application
 

@@ -50,6 +50,20 @@ def _parse_advertised(text: str) -> str:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
+    add_process_options(parser)
+    parser.add_argument(
+        "--advertise",
+        metavar="HOST:PORT",
+        type=_parse_advertised,
+        help="where the machine's other engines reach this one (the address of --http)",
+    )
+    parser.add_argument(
+        "--no-projector", action="store_true", help="leave the store to `flowmachine project`, if there is one"
+    )
+
+
+def add_process_options(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `project` have in common: the machine, its log and secrets, the HTTP server, logging."""
     environment: Mapping[str, str] = os.environ
     port = environment.get(PORT_VARIABLE) or str(HTTP_DEFAULT_PORT)
     add_source_options(parser)
@@ -59,12 +73,6 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=parse_address,
         default=f"{HTTP_DEFAULT_HOST}:{port}",  # argparse parses a default that is a text
         help=f"where the HTTP API listens; port 0 is any free one (%(default)s); ${PORT_VARIABLE} is the port",
-    )
-    parser.add_argument(
-        "--advertise",
-        metavar="HOST:PORT",
-        type=_parse_advertised,
-        help="where the machine's other engines reach this one (the address of --http)",
     )
     parser.add_argument(
         "--embedded", action="store_true", help="keep the log in a file, without Kafka; one engine only"

@@ -13,11 +13,11 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from flowmachine.adapters.embedded.lock import EngineLock
-from flowmachine.app import RunOptions, StartedEngine, embedded_path, run_engine
+from flowmachine.app import RunOptions, StartedEngine, embedded_path, run_engine, run_projector
 from flowmachine.cli.logs import is_pretty_format, to_json_line
 from flowmachine.config.resource import FlowMachine
 from flowmachine.errors import ConfigurationError
@@ -28,18 +28,44 @@ GARBAGE_COLLECTION_OBJECTS = 50_000
 
 def serve(resource: FlowMachine, arguments: argparse.Namespace) -> None:
     """Run the machine until it is asked to stop. Raises ConfigurationError for what the user must change."""
+    options = _options(resource, arguments, advertise=arguments.advertise, is_projecting=not arguments.no_projector)
+    if options.is_embedded:
+        check_data_dir(embedded_path(resource, options))
+    is_pretty = is_pretty_format(arguments.log_format, sys.stderr)
+
+    def say_started(started: StartedEngine) -> None:
+        print(start_line(resource.metadata.name, started, is_pretty=is_pretty), flush=True)
+
+    _run_loop(run_engine(resource, options, on_started=say_started))
+
+
+def project(resource: FlowMachine, arguments: argparse.Namespace) -> None:
+    """Keep the store up to date until asked to stop. Raises ConfigurationError for what the user must change."""
+    options = _options(resource, arguments, advertise=None, is_projecting=True)
+    is_pretty = is_pretty_format(arguments.log_format, sys.stderr)
+
+    def say_started(url: str, log: str) -> None:
+        name = resource.metadata.name
+        entry = {"message": "projecting", "machine": name, "url": url, "log": log, "pid": os.getpid()}
+        text = f"The sagas of {name} are copied to its store: {url}, from the {log}. Ctrl-C stops it."
+        print(text if is_pretty else to_json_line(entry), flush=True)
+
+    _run_loop(run_projector(resource, options, on_started=say_started))
+
+
+def _options(
+    resource: FlowMachine, arguments: argparse.Namespace, *, advertise: str | None, is_projecting: bool
+) -> RunOptions:
     host, port = arguments.http
-    options = RunOptions(
+    return RunOptions(
         http_host=host,
         http_port=port,
-        advertise=arguments.advertise,
+        advertise=advertise,
         is_embedded=arguments.embedded or not any(channel.kafka for channel in resource.spec.channels),
         data_dir=arguments.data_dir,
         secrets_dir=arguments.secrets_dir,
+        is_projecting=is_projecting,
     )
-    if options.is_embedded:
-        check_data_dir(embedded_path(resource, options))
-    _run_loop(resource, options, is_pretty=is_pretty_format(arguments.log_format, sys.stderr))
 
 
 def check_data_dir(path: Path) -> None:
@@ -65,13 +91,10 @@ def start_line(machine: str, started: StartedEngine, *, is_pretty: bool) -> str:
     return to_json_line(entry)
 
 
-def _run_loop(resource: FlowMachine, options: RunOptions, *, is_pretty: bool) -> None:
-    def say_started(started: StartedEngine) -> None:
-        print(start_line(resource.metadata.name, started, is_pretty=is_pretty), flush=True)
-
+def _run_loop(work: Coroutine[None, None, None]) -> None:
     _relax_garbage_collection()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(run_engine(resource, options, on_started=say_started))
+        runner.run(work)
 
 
 def _relax_garbage_collection() -> None:

@@ -44,6 +44,7 @@ _BROKER: Final = r"^[^\s,]+$"
 _HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 _URL_PATH: Final = r"^/[^\s?#]*(\?[^\s#]*)?$"
 _DATA_KEY: Final = r"^[-._a-zA-Z0-9]+$"
+TABLE_PATTERN: Final = r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"
 
 PATTERN_MESSAGES: Final = {
     _PRINTABLE: "must not hold control characters",
@@ -57,6 +58,7 @@ PATTERN_MESSAGES: Final = {
     _HEADER: "is not the name of a header",
     _URL_PATH: "must begin with '/' and hold no blanks and no '#'",
     _DATA_KEY: "must consist of letters, digits, '.', '_' and '-'",
+    TABLE_PATTERN: "must be the name of a table, 'table' or 'schema.table', in small letters, digits and '_'",
 }
 """What each pattern asks for, in words."""
 

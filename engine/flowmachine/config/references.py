@@ -11,6 +11,7 @@ from flowmachine.config.channels import split_brokers
 from flowmachine.config.documents import Fault, Path, as_array, as_object, is_array, is_object
 from flowmachine.config.problems import quote, suggest
 from flowmachine.config.schemas import check_schema
+from flowmachine.config.stores import check_store
 
 _MACHINE: Final = ("spec", "machine")
 _CHANNELS: Final = ("spec", "channels")
@@ -27,6 +28,7 @@ def check_references(document: object) -> Iterator[Fault]:
     yield from _check_machine(machine)
     yield from _check_states(machine, spec.get("channels"))
     yield from _check_channels(as_array(spec.get("channels")))
+    yield from check_store(as_object(spec.get("persistence")))
     yield from _check_settings(as_object(spec.get("settings")))
 
 

@@ -71,6 +71,8 @@ class Engine:
         self.machine = machine
         self.log = log
         self.topics: Topics | None = None
+        self.log_started = asyncio.Event()
+        """Set once the log has been reached, and the machine's own topics are there."""
         self.assignment: Assignment | None = None
         self._settings = settings
         self._observer = observer
@@ -129,6 +131,7 @@ class Engine:
         while True:
             try:
                 self.topics = await self.log.start()
+                self.log_started.set()
                 self._problem = "waiting for partitions to be assigned"
                 async with aclosing(self.log.run_membership(address)) as assignments:
                     async for assignment in assignments:

@@ -99,6 +99,7 @@ async def test_check_up_shows_partitions_and_counts() -> None:
             "partitions": {"0": "running", "1": "restoring"},
             "sagas": 5,
             "undelivered": 2,
+            "store": None,
         }
 
 

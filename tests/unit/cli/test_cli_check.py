@@ -114,13 +114,11 @@ def test_findings_of_a_saga_json_have_its_own_paths(tmp_path: Path, capsys: pyte
 
 def test_what_has_no_effect_yet_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = "  settings:\n    throwOnUnexpectedEvents: true\n"
-    file = changed(tmp_path, "  settings:\n", f"  persistence: {{type: mongo, readThrough: true}}\n{settings}")
+    file = changed(tmp_path, "  settings:\n", settings)
     assert main(["check", "-f", file, "--output", "json"]) == 0
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert {finding["code"] for finding in findings} == {"not-supported-yet"}
     assert [finding["path"] for finding in findings] == [
-        "spec.persistence.type",
-        "spec.persistence.readThrough",
         "spec.settings.throwOnUnexpectedEvents",
     ]
 

@@ -38,7 +38,10 @@ DOCUMENT: dict[str, Any] = {
             },
             {"id": "rest", "rest": {"host": "h", "headers": {"A": SECRET}}},
         ],
-        "persistence": {"type": "mongo", "configurations": {"connectionUri": SECRET, "list": [SECRET, 1, None]}},
+        "persistence": {
+            "type": "rest",
+            "configurations": {"endpoint": "h", "headers": {"A": SECRET}, "tls": {"ca": SECRET}, "port": None},
+        },
         "template": {"env": [{"name": "A", "value": SECRET}]},
     },
     "status": {"conditions": []},

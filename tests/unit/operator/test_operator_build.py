@@ -69,13 +69,15 @@ def document(name: str = "orders", **spec: object) -> dict[str, Any]:
                 },
             ],
             "persistence": {
-                "type": "mongo",
+                "type": "rest",
                 "configurations": {
-                    "url": "mongodb://u:p@db",
+                    "endpoint": "h1",
                     "port": 5,
-                    "hosts": ["h1"],
-                    "user": {"secretKeyRef": {"name": "api", "key": "user"}},
-                    "ca": {"file": "/ca"},
+                    "headers": {
+                        "X-Uri": "mongodb://u:p@db",
+                        "X-User": {"secretKeyRef": {"name": "api", "key": "user"}},
+                    },
+                    "tls": {"ca": {"file": "/ca"}},
                 },
             },
             **spec,
@@ -139,7 +141,7 @@ def test_engines_load_the_document_and_find_every_secret_where_it_is_mounted() -
     reference = sasl.password.secret_key_ref
     assert (reference.name, reference.key) == ("fm-orders-literals", "channels.0.kafka.sasl.password")
     assert loaded.spec.persistence.configurations["port"] == 5
-    assert loaded.spec.persistence.configurations["ca"] == {"file": "/ca"}
+    assert loaded.spec.persistence.configurations["tls"] == {"ca": {"file": "/ca"}}
     pod = deployment_of(subject)["spec"]["template"]["spec"]
     sources = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")["projected"]["sources"]
     paths = {item["path"] for source in sources for item in source["secret"]["items"]}

@@ -1,0 +1,89 @@
+"""Which store a FlowMachine has, and how the projector reads its log: chooses adapters for `app` and the commands."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from flowmachine.adapters.files.secrets import read_secret
+from flowmachine.config.documents import as_object, is_array, is_object
+from flowmachine.config.fields import parse_duration_ms
+from flowmachine.config.resource import FlowMachine, SecretFile, SecretKeyRef
+from flowmachine.config.stores import PostgresSettings, is_reference, parse_store
+from flowmachine.errors import ConfigurationError
+from flowmachine.ports import SagaQueries, SagaStore
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A machine's store; `queries` is None for one that cannot be searched."""
+
+    kind: str
+    store: SagaStore
+    queries: SagaQueries | None
+
+
+def build_store(resource: FlowMachine, secrets_dir: Path, session: aiohttp.ClientSession) -> Store | None:
+    """The store that the FlowMachine asks for; nothing is connected yet. Raises ConfigurationError."""
+    persistence = resource.spec.persistence
+    if persistence.type in ("none", "kubernetes"):
+        return None
+    configurations = as_object(_resolve(dict(persistence.configurations), secrets_dir))
+    settings = parse_store(persistence.type, configurations)
+    if isinstance(settings, PostgresSettings):
+        return _build_postgres(settings, store_name(resource))
+    raise ConfigurationError.of("spec.persistence.type", "not-supported-yet", "this store is not supported yet")
+
+
+@asynccontextmanager
+async def opened_store(
+    resource: FlowMachine, secrets_dir: Path, session: aiohttp.ClientSession
+) -> AsyncGenerator[Store | None]:
+    """The same, closed at the end of the block."""
+    store = build_store(resource, secrets_dir, session)
+    try:
+        yield store
+    finally:
+        if store is not None:
+            await store.store.close()
+
+
+def store_name(resource: FlowMachine) -> str:
+    """What tells a machine from others in a store that they share."""
+    metadata = resource.metadata
+    return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
+
+
+def _build_postgres(settings: PostgresSettings, machine: str) -> Store:
+    try:
+        from flowmachine.adapters.postgres import PostgresStore
+    except ImportError as error:
+        raise _extra_missing("postgres") from error
+    retention = settings.retention
+    store = PostgresStore(
+        settings.connection_uri,
+        table=settings.table,
+        machine=machine,
+        create_table=settings.create_table,
+        retention_finished_ms=None if retention is None else parse_duration_ms(retention.finished),
+    )
+    return Store("postgres", store, store)
+
+
+def _extra_missing(extra: str) -> ConfigurationError:
+    message = f"needs packages that are not installed: pip install 'flowmachine-operator[{extra}]'"
+    return ConfigurationError.of("spec.persistence.type", "extra-missing", message)
+
+
+def _resolve(value: object, secrets_dir: Path) -> object:
+    """The value with every reference to a secret replaced by what stands there."""
+    if is_reference(value):
+        model = SecretFile if "file" in as_object(value) else SecretKeyRef
+        return read_secret(model.model_validate(value), secrets_dir)
+    if is_object(value):
+        return {key: _resolve(item, secrets_dir) for key, item in value.items()}
+    if is_array(value):
+        return [_resolve(item, secrets_dir) for item in value]
+    return value

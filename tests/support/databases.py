@@ -1,0 +1,43 @@
+"""Real databases for test suites: servers of the session, and a database of its own for each test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from dev.kafka.errors import ToolMissingError
+from dev.postgres import PostgresServer
+
+
+def start_postgres() -> PostgresServer:
+    """A server that the caller ends; skips the test when there is none to be had, and fails it when CI=true."""
+    try:
+        return PostgresServer().__enter__()
+    except ToolMissingError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Tests with PostgreSQL must run in CI. {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the session; not to be killed."""
+    server = start_postgres()
+    yield server
+    server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> str:
+    """The URI of an empty database, as its owner."""
+    return make_database(postgres_server)
+
+
+def make_database(server: PostgresServer) -> str:
+    """An empty database on a server; the superuser's URI."""
+    name = f"d{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.uri.rpartition("/")[0] + "/" + name
