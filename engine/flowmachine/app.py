@@ -28,7 +28,7 @@ from flowmachine.ports import CommandSender, Log, SagaChanges, StoreObserver
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
-from flowmachine.runtime.listing import EngineListing
+from flowmachine.runtime.listing import EngineListing, StoreListing
 from flowmachine.runtime.partition_task import BatchSettings
 from flowmachine.runtime.projector import Projector
 from flowmachine.stores import Store, opened_store
@@ -111,7 +111,7 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
         listing = EngineListing(engine, peers)
         application = build_application(
             Gateway(engine, GatewaySettings(settings.saga_id_prefix, settings.align_partitioners), peers),
-            listing,
+            StoreListing(store.queries) if store is not None and store.queries is not None else listing,
             listing,
             engine,
             resource.spec.machine.model_dump(mode="json", by_alias=True, exclude_none=True),
