@@ -1,4 +1,4 @@
-"""The pydantic models -> crds/: `python -m dev.crds` writes the file, `--check` says whether it is current.
+"""The pydantic models -> crds/, and its copy in the chart: `python -m dev.crds` writes, `--check` only compares.
 
 1. The models' JSON Schema becomes structural, as the API server wants it: references resolved, `null` dropped, a number
    or a text is `int-or-string`, a text or an object (secrets, brokers) is a node without a type that names its fields.
@@ -25,7 +25,9 @@ from flowmachine.config.resource import API_VERSION, KIND, FlowMachine
 
 GROUP, VERSION = API_VERSION.split("/")
 PLURAL: Final = "flowmachines"
-TARGET: Final = Path(__file__).resolve().parents[1] / "crds" / f"{PLURAL}.{GROUP}.yaml"
+_ROOT: Final = Path(__file__).resolve().parents[1]
+TARGET: Final = _ROOT / "crds" / f"{PLURAL}.{GROUP}.yaml"
+CHART_TARGET: Final = _ROOT / "helm/flowmachine/files/crds" / TARGET.name  # a chart cannot read outside of its folder
 HEADER: Final = "# Generated from engine/flowmachine/config by `python -m dev.crds`. Do not edit.\n"
 
 Schema = dict[str, object]
@@ -205,15 +207,17 @@ def _describe(node: Schema) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file, or compare it; the exit code says whether it is current."""
+    """Write the files, or compare them; the exit code says whether they are current."""
     parser = argparse.ArgumentParser(prog="python -m dev.crds", description="Generate crds/ from the pydantic models.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the file is not current")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if they are not current")
     text = render()
+    targets = (TARGET, CHART_TARGET)
     if not parser.parse_args(arguments).check:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text, "utf-8")
+        for target in targets:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, "utf-8")
         return 0
-    if TARGET.is_file() and TARGET.read_text("utf-8") == text:
+    if all(target.is_file() and target.read_text("utf-8") == text for target in targets):
         return 0
     print(f"{TARGET.name} is not current: run `python -m dev.crds`.", file=sys.stderr)
     return 1

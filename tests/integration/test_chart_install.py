@@ -1,0 +1,122 @@
+"""The chart against a real API server: it is accepted, upgraded and uninstalled. Nothing runs: there is no node."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import Chart, Config, HelmKubeError, HelmReleaseError
+
+from dev.cluster import Kubectl, KubectlError
+from tests.support.charts import CHART, RELEASE
+from tests.support.eventually import eventually
+from tests.support.kubernetes import KubernetesCluster, start_test_cluster
+from tests.support.orders import order_document
+
+pytestmark = pytest.mark.kubernetes
+
+_CRD = "flowmachines.flowmachine.io"
+_KAFKA = {"kafka": {"brokers": ["kafka:9092"], "inputTopics": ["e"], "outputTopics": ["c"], "consumerGroup": "g"}}
+
+
+@pytest.fixture(scope="module")
+def kubernetes_cluster() -> Iterator[KubernetesCluster]:
+    """A control plane for this module alone: the CRD comes and goes, and with it all FlowMachines of a cluster."""
+    cluster = start_test_cluster()
+    kubectl = Kubectl(cluster.kubectl_program, cluster.kubeconfig, cluster.layout.kubectl_cache)
+    yield KubernetesCluster(cluster.kubeconfig, kubectl, cluster)
+    cluster.close()
+
+
+@pytest.fixture
+def release(kubernetes_cluster: KubernetesCluster, namespace: str) -> Iterator[Config]:
+    """Helm at a namespace of the test's own, which enforces the Pod Security Standard `restricted`."""
+    kubectl = kubernetes_cluster.kubectl
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    with Config(kubeconfig_path=kubernetes_cluster.kubeconfig, namespace=namespace) as config:
+        yield config
+        config.uninstall(RELEASE, ignore_not_found=True)
+    kubectl("delete", "crd", _CRD, "--ignore-not-found", "--wait=true")
+
+
+def _names(cluster: KubernetesCluster, kind: str, *options: str) -> list[str]:
+    labelled = cluster.get(kind, f"--selector=app.kubernetes.io/instance={RELEASE}", *options)
+    return [item["metadata"]["name"] for item in labelled["items"]]
+
+
+async def test_install_upgrade_and_uninstall_keep_every_flowmachine(
+    kubernetes_cluster: KubernetesCluster, namespace: str, release: Config
+) -> None:
+    cluster, kubectl = kubernetes_cluster, kubernetes_cluster.kubectl
+    release.install(CHART, RELEASE, {"replicas": 2})
+    kubectl("wait", "--for=condition=Established", f"crd/{_CRD}", "--timeout=30s")
+    # Pods come out of the Deployment, so Pod Security has admitted them.
+    await eventually(lambda: len(_names(cluster, "pods", "-n", namespace)) == 2, "two operators")
+    before = order_document("orders", _KAFKA) | {"metadata": {"name": "orders", "namespace": namespace}}
+    cluster.apply(before)
+
+    values: dict[str, Any] = {"replicas": 3, "webhook": {"enabled": True}, "watchNamespaces": [namespace]}
+    release.upgrade(CHART, RELEASE, values)
+    await eventually(lambda: len(_names(cluster, "pods", "-n", namespace)) >= 3, "three operators")
+    assert _names(cluster, "validatingwebhookconfigurations") == [RELEASE]
+    assert _names(cluster, "clusterrolebindings") == [RELEASE]
+
+    release.uninstall(RELEASE, wait="watcher")
+    for kind in ("deployments", "services", "roles", "rolebindings", "serviceaccounts", "poddisruptionbudgets"):
+        assert _names(cluster, kind, "-n", namespace) == [], kind
+    for kind in ("clusterroles", "clusterrolebindings", "validatingwebhookconfigurations"):
+        assert _names(cluster, kind) == [], kind
+    assert cluster.get("fm", "orders", "-n", namespace)["spec"] == before["spec"]
+
+    # The CRD that stayed is taken over by the next installation of the same name.
+    release.install(CHART, RELEASE)
+    assert cluster.get("crd", _CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == RELEASE
+
+
+def test_upgrade_brings_a_changed_crd(kubernetes_cluster: KubernetesCluster, release: Config, tmp_path: Any) -> None:
+    with Chart.load(CHART) as chart:
+        older = chart.save_dir(tmp_path)
+    file = next((tmp_path / "flowmachine/files/crds").glob("*.yaml"))
+    crd = yaml.safe_load(file.read_text())
+    version = crd["spec"]["versions"][0]
+    version["additionalPrinterColumns"] = version["additionalPrinterColumns"][:1]
+    file.write_text(yaml.safe_dump(crd))
+    release.install(older, RELEASE)
+    columns = "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}"
+    assert kubernetes_cluster.kubectl("get", "crd", _CRD, "-o", columns).split() == ["State"]
+    release.upgrade(CHART, RELEASE)
+    assert len(kubernetes_cluster.kubectl("get", "crd", _CRD, "-o", columns).split()) > 1
+
+
+def test_rights_reach_the_watched_namespaces_and_no_other(
+    kubernetes_cluster: KubernetesCluster, namespace: str, release: Config
+) -> None:
+    kubectl = kubernetes_cluster.kubectl
+    other = f"other-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", other)
+    try:
+        release.install(CHART, RELEASE, {"watchNamespaces": [other]})
+        account = f"--as=system:serviceaccount:{namespace}:{RELEASE}"
+
+        def may(verb: str, resource: str, where: str) -> bool:
+            try:
+                return kubectl("auth", "can-i", verb, resource, "-n", where, account).strip() == "yes"
+            except KubectlError:  # `no` comes with exit code 1
+                return False
+
+        assert may("patch", "flowmachines.flowmachine.io/status", other)
+        assert may("create", "deployments.apps", other)
+        assert may("create", "leases.coordination.k8s.io", namespace)
+        assert not may("list", "flowmachines.flowmachine.io", namespace)
+        assert not may("get", "secrets", namespace)
+        assert not may("update", "flowmachines.flowmachine.io/spec", other)
+    finally:
+        kubectl("delete", "namespace", other, "--wait=false")
+
+
+def test_every_kind_of_the_chart_is_known_here_or_says_so(release: Config) -> None:
+    """Kinds that others bring: the installation names what is missing, instead of leaving it out."""
+    values = {"metrics": {"serviceMonitor": {"enabled": True}}}
+    with pytest.raises((HelmReleaseError, HelmKubeError), match="ServiceMonitor"):
+        release.install(CHART, RELEASE, values)
