@@ -154,6 +154,11 @@ test: test-fast test-real ## All tests, real parts included: they are provisione
 test-fast: $(DEV) ## Tests that need nothing but Python: unit, property, model, simulation, compat
 	$(PYTEST) -n $(WORKERS) $(call with_tests,unit property model simulation compat)
 
+# `make simulate SEEDS=100000` looks further than the tests do; `make simulate SEED=17` shows what happens in one.
+.PHONY: simulate
+simulate: $(DEV) ## Run the engine through many simulated disasters (SEEDS=, FIRST=), or one of them (SEED=)
+	@PYTHONPATH=engine:. $(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --first $(or $(FIRST),0))
+
 .PHONY: test-real
 test-real: $(DEV) ## Tests against real parts: contract, conformance, integration, faults
 	@$(BIN)/python -m dev.kafka provision || echo 'Suites that need Kafka will be skipped.'

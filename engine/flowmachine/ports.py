@@ -131,7 +131,7 @@ class Log(Protocol):
         ...
 
     async def intake_end(self, partition: int) -> int:
-        """The offset after the last record of an `intake` partition."""
+        """The offset after the last record of an `intake` partition, also behind a transaction that is still open."""
         ...
 
     async def check(self) -> None:

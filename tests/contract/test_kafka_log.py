@@ -15,8 +15,9 @@ from tests.contract.log_contract import (
     ContractTopics,
     LogContract,
     LogHarness,
+    soon,
 )
-from tests.support.kafka import KafkaBroker, create_topics, read_all, unique_name
+from tests.support.kafka import KafkaBroker, create_topics, read_all, unique_name, wait_for_coordinator
 
 pytestmark = pytest.mark.kafka
 
@@ -56,6 +57,8 @@ class KafkaHarness(LogHarness):
             },
         )
 
+        await wait_for_coordinator(self._bootstrap, self._settings.group)
+
     async def make_log(self) -> Log:
         log = KafkaLog(self._settings)
         self._logs.append(log)
@@ -91,3 +94,19 @@ async def harness(kafka_broker: KafkaBroker) -> AsyncGenerator[KafkaHarness]:
 
 class TestKafkaLog(LogContract):
     pass
+
+
+async def test_the_intake_s_end_is_behind_an_open_transaction_too(
+    harness: KafkaHarness, kafka_broker: KafkaBroker
+) -> None:
+    """Another engine forwards into the intake: a creation that is acknowledged behind it must be waited for."""
+    log, intake = await harness.make_log(), harness.topics.intake
+    forwarding = AIOKafkaProducer(bootstrap_servers=kafka_broker.bootstrap, transactional_id=unique_name("forwarding"))
+    await forwarding.start()
+    try:
+        async with forwarding.transaction():
+            await forwarding.send_and_wait(intake, b"forwarded", partition=0)
+            await soon(log.append_intake([OutputRecord(intake, b"saga", b"creation", 0)]))
+            assert await soon(log.intake_end(0)) == 2
+    finally:
+        await forwarding.stop()

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaTimeoutError, for_code
 from aiokafka.structs import ConsumerRecord
 
 from dev.kafka import ClusterSettings, KafkaCluster, ToolMissingError
@@ -202,6 +202,20 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, topics: Mapping[str, int
             message = f"Partitions with a leader after {_TOPIC_SECONDS_MAX:.0f} s: {led}, wanted {dict(topics)}"
             raise TimeoutError(message)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def wait_for_coordinator(bootstrap: str, group: str) -> None:
+    """Return once the broker answers for a consumer group: a young one makes the topic of offsets first."""
+    deadline = time.monotonic() + _TOPIC_SECONDS_MAX
+    async with admin_client(bootstrap) as admin:
+        while True:
+            try:
+                await admin.find_coordinator(group)
+            except (GroupCoordinatorNotAvailableError, KafkaTimeoutError):
+                assert time.monotonic() < deadline, f"no coordinator of {group} in {_TOPIC_SECONDS_MAX:.0f} s"
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return
 
 
 async def produce(

@@ -82,9 +82,10 @@ class Inbox:
                 self._records.appendleft(chunk[room:])
         self._count -= len(records)
         internal, self._internal = self._internal, []
-        if not self._records:
-            self._changed.clear()
-        if self._count < self._records_max and self._error is None and not self._is_closed:
-            self.full.clear()
+        if self._error is None and not self._is_closed:  # else the next `wait` must hear of it at once
+            if not self._records:
+                self._changed.clear()
+            if self._count < self._records_max:
+                self.full.clear()
         self._has_room.set()
         return records, internal
