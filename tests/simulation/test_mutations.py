@@ -7,7 +7,6 @@ import pytest
 
 from flowmachine.errors import InvariantError
 from flowmachine.partition.plan import Partition
-
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import simulate
 
@@ -23,7 +22,7 @@ def test_the_simulation_catches(name: str) -> None:
 
 
 def test_a_bug_that_strikes_while_a_batch_is_committed_loses_and_doubles_nothing() -> None:
-    """Such as a record of the sagas topic that cannot be read: the batch before is on its way, and must not be forgotten."""
+    """Such as a record that cannot be read: the batch before is on its way into the log, and must not be forgotten."""
     plan, bugs_left = Partition.plan, 0
 
     def plan_or_fail(self: Partition, *arguments: Any, **options: Any) -> Any:
