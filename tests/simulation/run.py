@@ -12,7 +12,8 @@ SAGAS_MAX = 8
 FAULT_SECONDS_MAX = 20.0
 PEACE_SECONDS_MAX = 240.0
 """How long it may take until all has come right: sessions, transactions and pauses between tries add up to a minute."""
-QUIET_SECONDS = 2
+QUIET_SECONDS = 6
+"""Longer than a client waits for an answer: what is done may not be known yet to whoever asked for it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ async def _live(world: World) -> list[str]:
     world.history.note("world", "peace")
     deadline = world.loop.time() + PEACE_SECONDS_MAX
     quiet = 0
-    while quiet < QUIET_SECONDS:  # what is done may not be known yet to whoever asked for it
+    while quiet < QUIET_SECONDS:
         await asyncio.sleep(1.0)
         faults.restart_ended()
         left = why_not_settled(world, services) or ("" if all(map(asyncio.Task.done, clients)) else "clients wait")

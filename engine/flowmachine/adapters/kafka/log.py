@@ -50,7 +50,8 @@ class KafkaLog:
         if self._reader is None:
             # Ends of the intake are asked for with it. An open transaction there must not hide what `append_intake` has
             # put behind it: whoever has the id of a saga may read that saga at once.
-            arguments = consumer_arguments(settings.connection, 1024) | {"isolation_level": "read_uncommitted"}
+            arguments = consumer_arguments(settings.connection, 1024)
+            arguments["isolation_level"] = "read_uncommitted"
             reader = AIOKafkaConsumer(**arguments)
             with translated(f"connecting to {settings.connection.address}"):
                 await reader.start()
