@@ -201,6 +201,8 @@ def _to_error(doing: str, status: int, text: str) -> ApiRefusedError | ApiUnavai
     except ValueError:
         answer = {}
     message = str(answer.get("message") or f"HTTP {status}")
-    if status in _RETRIED or status >= 500:
+    # A wrong value in server-side apply, such as a quantity that is none, is answered with 500 and not with 422.
+    is_wrong_value = status == 500 and "convert" in message
+    if status in _RETRIED or (status >= 500 and not is_wrong_value):
         return ApiUnavailableError(f"{doing}: {message}")
     return ApiRefusedError(status, str(answer.get("reason") or "Unknown"), message)

@@ -31,8 +31,9 @@ from kubernetes.aio import config as kube_config
 from dev.cluster.kubectl import Kubectl
 from dev.crds import TARGET as CRD_FILE
 from dev.kafka.addresses import find_free_ports
-from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, POD, Kind
+from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, LEASE, POD, Kind
 from flowmachine_operator.kube_api import KubeApi
+from tests.support.kafka import create_topics, unique_name
 from tests.support.kubernetes import KubernetesCluster, build_running_status
 
 ROOT = Path(__file__).parents[2]
@@ -355,6 +356,13 @@ class Lab:
         return "\n".join(operator.log.read_text("utf-8")[-3000:] for operator in self.operators)
 
 
+async def forget_lease(api: KubeApi) -> None:
+    """Nobody holds the Lease: an operator that was killed in a test before does not make the next one wait."""
+    path = LEASE.path(SYSTEM, "flowmachine-operator")
+    if lease := await api.get(path):
+        await api.delete(path, uid=lease["metadata"]["uid"])
+
+
 async def open_api(kubeconfig: Path) -> KubeApi:
     """The API server as the user of a kubeconfig."""
     configuration = kube_client.Configuration()
@@ -368,6 +376,7 @@ async def lab(operator_cluster: OperatorCluster, namespace: str, tmp_path: Path)
     """A namespace with a node that makes pods ready."""
     await asyncio.to_thread(install_crd, operator_cluster.kubectl)
     api = await open_api(operator_cluster.cluster.kubeconfig)
+    await forget_lease(api)
     lab = Lab(operator_cluster, namespace, api, tmp_path)
     node = asyncio.create_task(lab.run_node())
     try:
@@ -427,3 +436,11 @@ def two_states(*, first: str = "created", last: str = "paid") -> list[Manifest]:
         },
         {"id": last, "isFinal": True, "businessStateId": 1},
     ]
+
+
+async def topics_for(bootstrap: str, *, partitions: int = 2, **client_options: Any) -> str:
+    """Topics for one machine, empty; what their names begin with."""
+    prefix = unique_name("orders")
+    names = {f"{prefix}-events": partitions, f"{prefix}-commands": partitions}
+    await create_topics(bootstrap, names, **client_options)
+    return prefix

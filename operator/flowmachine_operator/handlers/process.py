@@ -1,6 +1,6 @@
 """Start and end of the operator's process.
 
-1. probes; the process is ready as soon as it can take over
+1. probes and webhook; the process is ready as soon as it serves them and can take over
 2. the Lease is waited for; another operator may have it
 3. the CustomResourceDefinition is waited for: a chart may bring it later
 4. FlowMachines and children are watched, and machines worked on, until SIGTERM or until the Lease is lost
@@ -21,6 +21,7 @@ from flowmachine.errors import FlowMachineError
 from flowmachine_operator.apply import Applier
 from flowmachine_operator.build.subject import EngineDefaults, Manifest
 from flowmachine_operator.errors import ApiRefusedError, ApiUnavailableError, NotLeaderError
+from flowmachine_operator.handlers.admission import run_webhook
 from flowmachine_operator.handlers.children import ChildWatches
 from flowmachine_operator.handlers.leadership import Leadership
 from flowmachine_operator.handlers.logs import set_up_logging
@@ -61,7 +62,7 @@ async def _run(settings: Settings) -> None:
     metrics, readiness = Metrics(), Readiness()
     leadership = Leadership(api, settings, settings.identity or socket.gethostname())
     try:
-        async with run_probes(settings.http_port, metrics, readiness):
+        async with run_probes(settings.http_port, metrics, readiness), run_webhook(api, settings, metrics):
             readiness.problem = ""
             await leadership.run_until_held(stopping)
             if leadership.is_held:

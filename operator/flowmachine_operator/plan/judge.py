@@ -40,11 +40,12 @@ def judge(manifest: Manifest) -> Judgement:
         "metadata": {name: metadata[name] for name in ("name", "namespace") if name in metadata},
         "spec": manifest.get("spec"),
     }
+    template_problems = check_template(as_object(as_object(manifest.get("spec")).get("template")))
     try:
         resource = load_document(document, SOURCE)
     except ConfigurationError as error:
-        return Judgement(None, error.problems)
-    problems = list(check_template(resource.spec.template))
+        return Judgement(None, (*error.problems, *template_problems))
+    problems = list(template_problems)
     if not kafka_channels(resource):
         problems.append(_NO_KAFKA)
     warnings: list[Problem] = []
