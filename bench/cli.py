@@ -18,7 +18,16 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from bench.errors import RoundFailedError
-from bench.figures import Figure, build_latency, build_memory, build_restore, build_throughput, gather_facts
+from bench.figures import (
+    Figure,
+    build_hooks,
+    build_latency,
+    build_memory,
+    build_restore,
+    build_throughput,
+    gather_facts,
+)
+from bench.hooks import measure_hooks
 from bench.lab import Lab
 from bench.latency import Pace, measure_latency
 from bench.memory import measure_memory
@@ -30,7 +39,7 @@ from dev.engine_process import EngineDiedError
 from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
 
-MEASUREMENTS = ("throughput", "latency", "memory", "restore")
+MEASUREMENTS = ("throughput", "latency", "memory", "restore", "hooks")
 _NEED_WARM_BROKER = {"throughput", "latency"}
 _NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
 _BROKER_HEAP_MIB = 1024
@@ -137,9 +146,14 @@ async def _restore(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     return build_restore(await measure_restore(lab, sagas=sizes.restore_sagas))
 
 
+async def _hooks(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
+    return build_hooks(measure_hooks(say, calls=sizes.hook_calls))
+
+
 _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]] = {
     "throughput": _throughput,
     "latency": _latency,
     "memory": _memory,
     "restore": _restore,
+    "hooks": _hooks,
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from bench.hooks import HookRound
 from bench.latency import LatencyRound
 from bench.memory import MemoryRound
 from bench.restore import RestoreRound
@@ -121,6 +122,14 @@ def build_restore(rounds: Sequence[RestoreRound]) -> list[Figure]:
         Figure("restore.ready", f"start to ready, {sagas}", full.ready_seconds, "s", kept),
         Figure("restore.ready_empty", "start to ready, no sagas", empty.ready_seconds, "s", kept),
         Figure("restore.resident_per_saga", "engine's memory per saga", per_saga, "bytes", kept),
+    ]
+
+
+def build_hooks(rounds: Sequence[HookRound]) -> list[Figure]:
+    """What making one payload costs."""
+    return [
+        Figure(f"hooks.{one.kind}", f"a payload by {one.kind}", one.microseconds_per_call, "us", (asdict(one),))
+        for one in rounds
     ]
 
 

@@ -21,6 +21,7 @@ class Sizes:
     """At the beginning of each latency round, not counted."""
     memory_sagas: int
     restore_sagas: int
+    hook_calls: int
 
 
 FULL = Sizes(
@@ -33,6 +34,7 @@ FULL = Sizes(
     latency_warm_seconds=5,
     memory_sagas=100_000,
     restore_sagas=100_000,
+    hook_calls=20_000,
 )
 QUICK = Sizes(
     broker_warm_seconds=0,
@@ -44,4 +46,5 @@ QUICK = Sizes(
     latency_warm_seconds=2,
     memory_sagas=10_000,
     restore_sagas=10_000,
+    hook_calls=2_000,
 )

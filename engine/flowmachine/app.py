@@ -17,6 +17,7 @@ from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
 from flowmachine.adapters.embedded.log import InternalTopics as EmbeddedTopicNames
 from flowmachine.adapters.files.secrets import read_secret
 from flowmachine.adapters.files.tls import read_tls
+from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.kafka import KafkaChanges, KafkaConnection, KafkaLog, KafkaLogSettings, Sasl, TopicNames
 from flowmachine.adapters.prometheus import PrometheusObserver
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, RestEndpoint, RestSender, open_session
@@ -86,7 +87,7 @@ async def run_engine(
 @asynccontextmanager
 async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tuple[Engine, Lifecycle, int]]:
     """An engine, not yet running, behind its HTTP server; gives the port that it listens on."""
-    machine = build_machine(resource)
+    machine = build_machine(resource, JavaScriptHooks())
     settings = resource.spec.settings
     observer = PrometheusObserver(version=__version__, machine=machine.name, revision=machine.revision)
     async with open_session() as session, opened_store(resource, options.secrets_dir, session) as store:

@@ -276,8 +276,8 @@ class Observer(Protocol):
         """A partition has been restored."""
         ...
 
-    def sagas_counted(self, partition: int, by_state: Mapping[str, int]) -> None:
-        """A partition has so many sagas in each state."""
+    def sagas_counted(self, partition: int, by_state: Mapping[str, int], held_by_state: Mapping[str, int]) -> None:
+        """A partition has so many sagas in each state, and so many of these wait."""
         ...
 
     def command_sent(self, channel: str, outcome: str) -> None:

@@ -57,11 +57,20 @@ class PendingCommand(msgspec.Struct, frozen=True, rename="camel"):
 
 @final
 class HeldEventAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """An event that waits until the machine knows the saga's state again."""
+    """An event that waits until the saga may go on."""
 
     label: str
     payload: Payload
     received_at: str
+
+
+@final
+class HoldAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """Why the saga does not move: a hook of this revision has failed. `command`: what has not been sent, or null."""
+
+    reason: str
+    revision: str
+    command: str | None
 
 
 @final
@@ -83,6 +92,7 @@ class SagaAnswer(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: str
     outbox: list[PendingCommand]
     held: list[HeldEventAnswer]
+    hold: HoldAnswer | None
 
 
 def decode_saga_answer(saga_id: str, record: bytes) -> SagaAnswer:
@@ -109,4 +119,5 @@ def decode_saga_answer(saga_id: str, record: bytes) -> SagaAnswer:
         held=[
             HeldEventAnswer(event.label, event.payload, format_timestamp(event.received_at_ms)) for event in saga.held
         ],
+        hold=None if saga.hold is None else HoldAnswer(saga.hold.reason, saga.hold.revision, saga.hold.command),
     )

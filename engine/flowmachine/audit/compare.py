@@ -22,6 +22,7 @@ _COMPARED = (
     "created_at",
     "metadata",
     "is_final",
+    "hold",
     "timers",
 )
 

@@ -9,6 +9,7 @@ from flowmachine.audit.diagnose import diagnose
 from flowmachine.audit.evidence import Evidence, Status, Step, gather
 from flowmachine.audit.model import Finding, Kind, Reason, SagaRecords, Scope, Verdict, found
 from flowmachine.audit.replay import Applied, history_entries, is_refused, replay
+from flowmachine.core.definition import StateId
 from flowmachine.core.inputs import EventReceived
 from flowmachine.core.partitioners import home
 from flowmachine.core.saga import Saga
@@ -178,6 +179,15 @@ def _compare(scope: Scope, saga: SagaRecords, applied: Applied, recorded: Saga, 
     return findings + judge_commands(scope, saga, applied.chain(), recorded.created_at)
 
 
+def _was_on_hold(scope: Scope, recorded: Saga) -> bool:
+    """Whether the saga has changed more often than by its events and by answers to its commands over HTTP."""
+    entered = [
+        scope.machine.states.get(StateId(each["state"])) for each in msgspec.json.decode(recorded.history.states)
+    ]
+    commands = [c for state in entered if state for c in (state.command, *state.side_commands) if c]
+    return recorded.seq > len(entered) + sum(command.is_outbox for command in commands)
+
+
 def _excuse(
     scope: Scope, saga: SagaRecords, evidence: Evidence, recorded: Saga, inputs_from_ms: int | None
 ) -> Verdict | None:
@@ -187,6 +197,8 @@ def _excuse(
         return _unverified(saga, Reason.RETENTION, "some of its inputs may be gone: the topics' retention removed them")
     if inputs_from_ms is not None and any(step.status is Status.UNKNOWN for step in evidence.steps):
         return _unverified(saga, Reason.RETENTION, "what the unmatched topic held of that time is gone")
+    if scope.machine.has_hooks and (recorded.hold or _was_on_hold(scope, recorded)):
+        return _unverified(saga, Reason.HOOK, "a hook of it failed once, which it need not do again now")
     if evidence.was_held or recorded.held or recorded.created_at <= scope.other_revision_until:
         return _unverified(saga, Reason.REVISION, "it was moved by another revision of the machine as well")
     creations = sorted(s.record.timestamp for s in evidence.steps if s.is_creation and s.status is not Status.REFUSED)

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     RETENTION = "retention"
     FORGOTTEN = "forgotten"
     REVISION = "revision"
+    HOOK = "hook"
     MOVING = "moving"
     FOREIGN = "foreign"
     AMBIGUOUS = "ambiguous"

@@ -30,6 +30,10 @@ ID_LENGTH_MAX: Final = 63
 
 LABEL_LENGTH_MAX: Final = 255
 DESCRIPTION_LENGTH_MAX: Final = 4096
+EXPRESSION_LENGTH_MAX: Final = 4096
+"""The library of payload expressions recurses in native code: 20,000 terms end the process; expressions of up to 8,000
+characters, nested in a dozen ways, do not (tried)."""
+
 INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that JSON readers agree on (a JavaScript number is a double)."""
 
@@ -96,6 +100,7 @@ def _check_business_id(value: object) -> object:
 
 Id = Annotated[StrictStr, StringConstraints(min_length=1, max_length=ID_LENGTH_MAX, pattern=_PRINTABLE)]
 Label = Annotated[StrictStr, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX, pattern=_PRINTABLE)]
+Expression = Annotated[StrictStr, StringConstraints(min_length=1, max_length=EXPRESSION_LENGTH_MAX)]
 Description = Annotated[StrictStr, StringConstraints(max_length=DESCRIPTION_LENGTH_MAX)]
 BusinessIdField = Annotated[StrictInt | StrictStr, BeforeValidator(_check_business_id)]
 MachineName = Annotated[StrictStr, StringConstraints(min_length=1, max_length=ID_LENGTH_MAX, pattern=_MACHINE_NAME)]

@@ -5,7 +5,7 @@ from typing import Literal as OneOf
 
 from pydantic import Field, StrictBool, StrictStr
 
-from flowmachine.config.fields import BusinessIdField, Description, Id, Label, Model
+from flowmachine.config.fields import BusinessIdField, Description, Expression, Id, Label, Model
 
 STATES_MAX: Final = 1000
 """Bound of parsing; the CRD's own limit is lower (see `Id`)."""
@@ -17,7 +17,7 @@ HOOK_LENGTH_MAX: Final = 262_144
 
 
 class Hook(Model):
-    """JavaScript source, as Flow Manager has it. Recognised, and refused with a clear message in this version."""
+    """JavaScript source, as Flow Manager has it; needs the extra `javascript`."""
 
     type: OneOf["file"] = Field(default="file", description="How the source is given; only `file`: in `content`.")
     encoding: OneOf["plain", "base64"] = Field(default="plain", description="How `content` is encoded.")
@@ -27,12 +27,18 @@ class Hook(Model):
 
 
 class OutputCommand(Model):
-    """A command: a label sent on a channel, with the saga's metadata as payload."""
+    """A command: a label sent on a channel, with the saga's metadata as payload if nothing else is said."""
 
     channel: Id = Field(description="Id of the channel that carries the command.")
     label: Label = Field(description="Label of the command, by which the service knows what to do.")
     hook: Hook | None = Field(
-        default=None, description="JavaScript that builds the payload. Not supported in this version."
+        default=None,
+        description="JavaScript that builds the payload: `({saga, messageLabel}) => ({payload})`, as in Flow Manager.",
+    )
+    payload: Expression | None = Field(
+        default=None,
+        description="CEL expression whose value, a map, is the payload; it sees `saga` and `messageLabel`. For example "
+        "`{'orderId': saga.associatedEntityId, 'total': saga.metadata.total}`.",
     )
 
 

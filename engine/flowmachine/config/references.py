@@ -9,13 +9,15 @@ from typing import Final
 
 from flowmachine.config.channels import split_brokers
 from flowmachine.config.documents import Fault, Path, as_array, as_object, is_array, is_object
+from flowmachine.config.expressions import check_expression
+from flowmachine.config.fields import EXPRESSION_LENGTH_MAX
+from flowmachine.config.hooks import check_encoding
 from flowmachine.config.problems import quote, suggest
 from flowmachine.config.schemas import check_schema
 from flowmachine.config.stores import check_store
 
 _MACHINE: Final = ("spec", "machine")
 _CHANNELS: Final = ("spec", "channels")
-_HOOK_MESSAGE: Final = "JavaScript hooks are not supported in this version yet (an open issue); remove it"
 
 _Ids = frozenset[int | str] | None
 """Declared ids; None when they are not declared as a list, so that nothing can be said about references."""
@@ -81,8 +83,21 @@ def _check_command(path: Path, command: dict[str, object], channels: _Ids, silen
     if isinstance(channel, str) and channel in silent:
         message = f"the channel {quote(channel)} has no outputTopics, so it carries no commands"
         yield Fault((*path, "channel"), "no-output-topics", message)
-    if command.get("hook") is not None:
-        yield Fault((*path, "hook"), "hook-unsupported", _HOOK_MESSAGE)
+    yield from _check_hook((*path, "hook"), command.get("hook"))
+    expression = command.get("payload")
+    if expression is not None and command.get("hook") is not None:
+        yield Fault((*path, "payload"), "two-payloads", "stands beside a hook; only one of them can make the payload")
+    is_text = isinstance(expression, str) and 0 < len(expression) <= EXPRESSION_LENGTH_MAX
+    wrong = check_expression(str(expression)) if is_text else None
+    if wrong is not None:
+        yield Fault((*path, "payload"), "bad-expression", wrong)
+
+
+def _check_hook(path: Path, hook: object) -> Iterator[Fault]:
+    written = as_object(hook)
+    wrong = check_encoding(written.get("content"), written.get("encoding", "plain"))
+    if wrong is not None:
+        yield Fault((*path, "content"), "bad-hook", wrong)
 
 
 def _channels_without_output(channels: object) -> Iterator[str]:
@@ -137,8 +152,8 @@ def _check_brokers(channels: list[object]) -> Iterator[Fault]:
 
 
 def _check_settings(settings: dict[str, object]) -> Iterator[Fault]:
-    if as_object(settings.get("deepMergeMetadata")).get("hook") is not None:
-        yield Fault(("spec", "settings", "deepMergeMetadata", "hook"), "hook-unsupported", _HOOK_MESSAGE)
+    hook = as_object(settings.get("deepMergeMetadata")).get("hook")
+    yield from _check_hook(("spec", "settings", "deepMergeMetadata", "hook"), hook)
     topics = as_object(settings.get("internalTopics"))
     factor, in_sync = topics.get("replicationFactor"), topics.get("minInSyncReplicas")
     if isinstance(factor, int) and isinstance(in_sync, int) and in_sync > factor:

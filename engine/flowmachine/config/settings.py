@@ -38,7 +38,7 @@ class DeepMergeMetadata(Model):
         default=False, description="Merge nested objects key by key instead of replacing them whole."
     )
     hook: Hook | None = Field(
-        default=None, description="JavaScript that merges two values. Not supported in this version."
+        default=None, description="JavaScript customizer of lodash's `mergeWith`: `(objValue, srcValue) => value`."
     )
 
 

@@ -27,7 +27,9 @@ class Outcome(StrEnum):
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_SAGA = "unknown_saga"
     HELD = "held"
-    """The saga's state is not in this machine: the event is kept in the saga until a machine knows the state."""
+    """The saga cannot move: its state is not in this machine, or a hook has failed. The event is kept in the saga."""
+    RESUMED = "resumed"
+    """The command that a hook could not make has been sent after all."""
     HELD_TOO_MANY = "held_too_many"
     """As before, but the saga holds as many events as it may."""
     MALFORMED = "malformed"
@@ -36,7 +38,7 @@ class Outcome(StrEnum):
     """Applying it would make a record that the log does not take; decided where records are encoded."""
 
 
-CHANGING = frozenset({Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD})
+CHANGING = frozenset({Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD, Outcome.RESUMED})
 """Outcomes after which the saga is another one."""
 
 
@@ -50,6 +52,18 @@ class SendCommand(msgspec.Struct, frozen=True, gc=False):
 
 
 @final
+class HookFailure(msgspec.Struct, frozen=True, gc=False):
+    """What a hook could not do. `command` None: it could not merge an event's payload.
+
+    A side command is then not sent; anything else holds the saga.
+    """
+
+    command: str | None
+    is_side_command: bool
+    reason: str
+
+
+@final
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """`saga` is what the saga is now (None: there is none); `reason` explains an outcome that changes nothing."""
 
@@ -57,3 +71,4 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     saga: Saga | None
     commands: tuple[SendCommand, ...] = ()
     reason: str = ""
+    failures: tuple[HookFailure, ...] = ()

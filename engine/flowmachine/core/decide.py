@@ -1,17 +1,22 @@
 """decide(): the whole meaning of a machine, as one pure and total function.
 
-| input            | no saga      | in a state of the machine                        | state unknown | final         |
+| input            | no saga      | in a state of the machine                        | unknown, hold | final         |
 |------------------|--------------|--------------------------------------------------|---------------|---------------|
 | Create           | created      | duplicate                                        | duplicate     | duplicate     |
 | EventReceived    | unknown_saga | advanced, invalid_payload, duplicate, unexpected | held          | *, finished   |
 | CommandDelivered | unknown_saga | settled, or duplicate when the entry is gone     | as before     | as before     |
 | CommandFailed    | unknown_saga | settled, or duplicate when the entry is gone     | as before     | as before     |
-| Resumed          | unknown_saga | as the oldest held event; duplicate without one  | duplicate     | as before     |
+| Resumed          | unknown_saga | as the oldest held event; duplicate without one  | below         | as before     |
 
 Rules that are not obvious:
 - An event that the current state lists is applied, even if the saga has taken one of that name before (a loop).
 - An event that it does not list is a duplicate if the saga has taken it before, else unexpected. Neither breaks a saga.
 - A final state that lists transitions still follows them: Flow Manager does, and `isFinal` is a mark, not a lock.
+- A saga is on hold when a hook has failed: its state is entered and everything is recorded, but the state's command is
+  not sent (a side command is left out instead); or, when an event's payload could not be merged, the event is held
+  and nothing else has happened. Whatever comes then is held behind. Resumed tries again: it sends the command
+  (resumed), or goes on with the oldest held event; if the hook fails again the saga stays on hold (held, or duplicate
+  when nothing is new). In a state that the machine does not know Resumed changes nothing (duplicate).
 - Times inside one saga never run backwards, whatever the producers' clocks say.
 """
 
@@ -19,13 +24,15 @@ from typing import assert_never
 
 import msgspec
 
-from flowmachine.core.actions import Decision, Outcome, SendCommand
-from flowmachine.core.definition import BusinessEvent, Machine, Payload, State, StateId
+from flowmachine.core.actions import Decision, HookFailure, Outcome, SendCommand
+from flowmachine.core.definition import BusinessEvent, Command, HookError, Machine, Payload, SagaId, State, StateId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create, EventReceived, Input, Resumed
+from flowmachine.core.merge import merge_deep
 from flowmachine.core.saga import (
     EMPTY_HISTORY,
     RECORD_VERSION,
     HeldEvent,
+    Hold,
     OutboxEntry,
     Saga,
     append_history,
@@ -58,7 +65,9 @@ def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) 
         return Decision(Outcome.UNKNOWN_SAGA, None, reason=f"no saga {received.saga_id!r}")
     state = machine.states.get(StateId(saga.current_state))
     if state is None:
-        return _hold(machine, saga, received)
+        return _hold_event(saga, received, f"state {saga.current_state!r} is not in revision {machine.revision}")
+    if saga.hold is not None:
+        return _hold_event(saga, received, f"the saga is held: {saga.hold.reason}")
     transition = state.transitions.get(received.label)
     if transition is None:
         return _decide_unlisted(saga, received.label)
@@ -66,37 +75,76 @@ def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) 
         problem = transition.check(received.payload)
         if problem is not None:
             return Decision(Outcome.INVALID_PAYLOAD, saga, reason=problem)
+    try:
+        metadata = _merge(machine, saga, received)
+    except HookError as error:
+        held = msgspec.structs.replace(saga, hold=Hold(str(error), machine.revision))
+        failure = HookFailure(None, is_side_command=False, reason=str(error))
+        return _hold_event(held, received, str(error), (failure,))
     return _enter(
         machine,
+        received.saga_id,
         saga,
         target=machine.states[transition.target_state],
         event=received.label,
         business_event=transition.business_event,
-        metadata=machine.merge(saga.metadata, received.payload) if received.payload else saga.metadata,
+        metadata=metadata,
         at=max(format_timestamp(received.received_at_ms), saga.updated_at),
     )
 
 
-def _hold(machine: Machine, saga: Saga, received: EventReceived) -> Decision:
-    reason = f"state {saga.current_state!r} is not in revision {machine.revision}"
+def _merge(machine: Machine, saga: Saga, received: EventReceived) -> Payload:
+    if not received.payload:
+        return saga.metadata
+    if machine.customize is None:
+        return machine.merge(saga.metadata, received.payload)
+    return merge_deep(saga.metadata, received.payload, machine.customize(received.saga_id, received.received_at_ms))
+
+
+def _hold_event(saga: Saga, received: EventReceived, reason: str, failures: tuple[HookFailure, ...] = ()) -> Decision:
     if len(saga.held) >= HELD_EVENTS_MAX:
         return Decision(Outcome.HELD_TOO_MANY, saga, reason=reason)
     held = (*saga.held, HeldEvent(received.label, received.payload, received.received_at_ms))
-    return Decision(Outcome.HELD, msgspec.structs.replace(saga, seq=saga.seq + 1, held=held), reason=reason)
+    kept = msgspec.structs.replace(saga, seq=saga.seq + 1, held=held)
+    return Decision(Outcome.HELD, kept, reason=reason, failures=failures)
 
 
 def _decide_resumed(machine: Machine, saga: Saga | None, received: Resumed) -> Decision:
     if saga is None:
         return Decision(Outcome.UNKNOWN_SAGA, None, reason=f"no saga {received.saga_id!r}")
-    if not saga.held or StateId(saga.current_state) not in machine.states:
+    state = machine.states.get(StateId(saga.current_state))
+    if state is not None and saga.hold is not None and saga.hold.command is not None:
+        return _send_held_command(machine, saga, state, received)
+    if state is None or not saga.held:
         return Decision(Outcome.DUPLICATE, saga, reason="nothing to resume")
     oldest, *rest = saga.held
     event = EventReceived(received.saga_id, oldest.label, oldest.payload, oldest.received_at_ms)
-    freed = msgspec.structs.replace(saga, held=tuple(rest))
+    freed = msgspec.structs.replace(saga, held=tuple(rest), hold=None)
     decision = _decide_event(machine, freed, event)
+    if decision.outcome is Outcome.HELD:  # its payload still cannot be merged: it keeps its place before the others
+        assert decision.saga is not None
+        return _hold_again(saga, decision.saga.hold, decision)
     if decision.saga is not freed:
         return decision
-    return msgspec.structs.replace(decision, saga=drop_oldest_held(saga))
+    return msgspec.structs.replace(decision, saga=msgspec.structs.replace(drop_oldest_held(saga), hold=None))
+
+
+def _send_held_command(machine: Machine, saga: Saga, state: State, received: Resumed) -> Decision:
+    """The current state's command as this machine has it; it may also have none any more."""
+    freed = msgspec.structs.replace(saga, seq=saga.seq + 1, revision=machine.revision, hold=None)
+    commands = () if state.command is None else (state.command,)
+    decision = _send(machine, received.saga_id, freed, commands, Outcome.RESUMED)
+    assert decision.saga is not None
+    if decision.saga.hold is None:
+        return decision
+    return _hold_again(saga, decision.saga.hold, decision)
+
+
+def _hold_again(saga: Saga, hold: Hold | None, decision: Decision) -> Decision:
+    if hold == saga.hold:
+        return Decision(Outcome.DUPLICATE, saga, reason="held as before", failures=decision.failures)
+    kept = msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold)
+    return Decision(Outcome.HELD, kept, reason=decision.reason, failures=decision.failures)
 
 
 def _decide_unlisted(saga: Saga, label: str) -> Decision:
@@ -128,6 +176,7 @@ def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Dec
     )
     return _enter(
         machine,
+        received.saga_id,
         unborn,
         target=initial,
         event=machine.creation_event,
@@ -154,6 +203,7 @@ def _decide_settled(saga: Saga | None, received: CommandDelivered | CommandFaile
 
 def _enter(
     machine: Machine,
+    saga_id: SagaId,
     saga: Saga,
     *,
     target: State,
@@ -163,16 +213,6 @@ def _enter(
     at: str,
 ) -> Decision:
     seq = saga.seq + 1
-    outbox = saga.outbox
-    sent: list[SendCommand] = []
-    commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
-    for position, command in enumerate(commands):
-        if command.is_outbox:
-            is_side_command = command is not target.command
-            entry_id = f"{seq}.{position}" if is_side_command else str(seq)
-            outbox = (*outbox, OutboxEntry(entry_id, command.channel, command.label, metadata, is_side_command))
-        else:
-            sent.append(SendCommand(command.channel, command.label, metadata))
     entered = Saga(
         v=RECORD_VERSION,
         seq=seq,
@@ -187,8 +227,38 @@ def _enter(
         metadata=metadata,
         history=append_history(saga.history, event=event, business_event=business_event, state=target, at=at),
         is_final=target.is_final,
-        outbox=outbox,
+        outbox=saga.outbox,
         held=saga.held,
         timers=saga.timers,
     )
-    return Decision(Outcome.CREATED if seq == 1 else Outcome.ADVANCED, entered, tuple(sent))
+    commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
+    return _send(machine, saga_id, entered, commands, Outcome.CREATED if seq == 1 else Outcome.ADVANCED)
+
+
+def _send(
+    machine: Machine, saga_id: SagaId, entered: Saga, commands: tuple[Command, ...], outcome: Outcome
+) -> Decision:
+    """Make the commands of the state that the saga has entered; one that cannot be made is a failure, not an end."""
+    main = machine.states[StateId(entered.current_state)].command
+    outbox, hold = entered.outbox, None
+    sent: list[SendCommand] = []
+    failures: list[HookFailure] = []
+    for position, command in enumerate(commands):
+        is_side_command = command is not main
+        payload = entered.metadata
+        if command.build is not None:
+            try:
+                payload = command.build(saga_id, entered)
+            except HookError as error:
+                failures.append(HookFailure(command.label, is_side_command, str(error)))
+                if not is_side_command:
+                    hold = Hold(str(error), machine.revision, command.label)
+                continue
+        if command.is_outbox:
+            entry_id = f"{entered.seq}.{position}" if is_side_command else str(entered.seq)
+            outbox = (*outbox, OutboxEntry(entry_id, command.channel, command.label, payload, is_side_command))
+        else:
+            sent.append(SendCommand(command.channel, command.label, payload))
+    if outbox is not entered.outbox or hold is not None:
+        entered = msgspec.structs.replace(entered, outbox=outbox, hold=hold)
+    return Decision(outcome, entered, tuple(sent), hold.reason if hold is not None else "", tuple(failures))

@@ -1,13 +1,17 @@
 """A machine, compiled: every reference resolved, every lookup a dictionary.
 
 `flowmachine.config` builds these values from a FlowMachine resource or a Flow Manager `saga.json`; nothing here is
-parsed or checked again. Payload schemas arrive as plain callables, so the core does not know which library runs them.
+parsed or checked again. Payload schemas, hooks and payload expressions arrive as plain callables, so the core does not
+know which library runs them.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NewType, final
+from typing import TYPE_CHECKING, Any, NewType, final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from flowmachine.core.saga import Saga
 
 SagaId = NewType("SagaId", str)
 StateId = NewType("StateId", str)
@@ -21,6 +25,23 @@ PayloadCheck = Callable[[Payload], str | None]
 
 MetadataMerge = Callable[[Payload, Payload], Payload]
 """Returns a new object: the first with the second merged into it. Neither argument is changed."""
+
+
+class HookError(Exception):
+    """A hook or a payload expression gave nothing that can be used; the text says why, in one sentence."""
+
+
+PayloadBuilder = Callable[[SagaId, "Saga"], Payload]
+"""Makes a command's payload of the saga that has just entered the command's state. Raises HookError.
+
+The same saga gives the same payload: clock and chance in it come from the saga's own time and id.
+"""
+
+Customizer = Callable[[Any, Any], Any]
+"""(old value, new value) -> the value to take, or `merge.UNDEFINED` for the usual rules. Raises HookError.
+
+`merge.UNDEFINED` stands for an old value that is not there. Neither argument is changed.
+"""
 
 BusinessId = int | str
 
@@ -45,12 +66,14 @@ class BusinessEvent(msgspec.Struct, frozen=True, gc=False):
 class Command(msgspec.Struct, frozen=True):
     """What a state asks of a participant when it is entered.
 
-    `is_outbox` commands leave over HTTP: they stay in the saga's record until the endpoint has answered 2xx.
+    `is_outbox` commands leave over HTTP: they stay in the saga's record until the endpoint has answered 2xx. Without
+    `build` the payload is the saga's metadata.
     """
 
     channel: ChannelId
     label: str
     is_outbox: bool
+    build: PayloadBuilder | None = None
 
 
 @final
@@ -86,3 +109,11 @@ class Machine(msgspec.Struct, frozen=True):
     creation_event: str
     states: Mapping[StateId, State]
     merge: MetadataMerge
+    customize: Callable[[SagaId, int], Customizer] | None = None
+    """For metadata that a hook merges: the customizer for a saga and the time of its event, for `merge_deep`."""
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether something runs that may fail, or succeed the next time."""
+        commands = [c for state in self.states.values() for c in (state.command, *state.side_commands) if c]
+        return self.customize is not None or any(command.build is not None for command in commands)

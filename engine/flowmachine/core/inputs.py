@@ -48,7 +48,7 @@ class CommandFailed(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class Resumed(msgspec.Struct, frozen=True, gc=False):
-    """The machine knows the saga's state again: its oldest held event is due."""
+    """The saga may move again: a command that could not be made is due, else its oldest held event."""
 
     saga_id: SagaId
     received_at_ms: int

@@ -18,10 +18,10 @@ Two things differ on purpose, because one message must not fill the memory: an a
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, final
 
-from flowmachine.core.definition import Payload
+from flowmachine.core.definition import Customizer, Payload
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # JSON values are whatever they are.
@@ -39,9 +39,6 @@ class Undefined:
 
 
 UNDEFINED: Final = Undefined()
-
-Customizer = Callable[[Any, Any], Any]
-"""(old value, new value) -> the value to take, or UNDEFINED for the usual rules. Neither argument is changed."""
 
 
 def merge_shallow(metadata: Payload, payload: Payload) -> Payload:

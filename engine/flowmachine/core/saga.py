@@ -12,7 +12,7 @@ from typing import Any, final
 
 import msgspec
 
-from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, State
+from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, SagaId, State
 
 RECORD_VERSION = 1
 
@@ -40,11 +40,25 @@ class History(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class HeldEvent(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """An event that came while the machine did not know the saga's state; applied when a machine knows it again."""
+    """An event that came while the saga could not move: its machine does not know its state, or a hook has failed."""
 
     label: str
     payload: Payload
     received_at_ms: int
+
+
+@final
+class Hold(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """Why a saga does not move until a corrected machine runs, or an engine starts anew.
+
+    `command`: label of the current state's command, which could not be made and has not been sent. None: it is the
+    oldest held event whose payload could not be merged.
+    """
+
+    reason: str
+    revision: str
+    """The machine under which that was tried last."""
+    command: str | None = None
 
 
 _EMPTY_LENGTH = len(b"[]")
@@ -70,6 +84,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     is_final: bool = False
     outbox: tuple[OutboxEntry, ...] = ()
     held: tuple[HeldEvent, ...] = ()
+    hold: Hold | None = None
     timers: tuple[dict[str, Any], ...] = ()
     """Kept as they are: the place of state timeouts in the record, which this version does not set."""
 
@@ -77,6 +92,40 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
 def is_awaited(saga: Saga) -> bool:
     """Whether the saga itself is still to be loaded from a store: what is here only holds its events meanwhile."""
     return saga.current_state == ""
+
+
+@final
+class SagaView(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """What hooks and payload expressions see of a saga: Flow Manager's stored fields, and its times."""
+
+    saga_id: SagaId
+    current_state: str
+    latest_event: str
+    associated_entity_id: str
+    is_final: bool
+    business_state_id: BusinessId
+    business_state_description: str
+    metadata: Payload
+    history: History
+    created_at: str
+    updated_at: str
+
+
+def view_saga(saga_id: SagaId, saga: Saga) -> SagaView:
+    """The saga as hooks see it."""
+    return SagaView(
+        saga_id=saga_id,
+        current_state=saga.current_state,
+        latest_event=saga.latest_event,
+        associated_entity_id=saga.associated_entity_id,
+        is_final=saga.is_final,
+        business_state_id=saga.business_state_id,
+        business_state_description=saga.business_state_description,
+        metadata=saga.metadata,
+        history=saga.history,
+        created_at=saga.created_at,
+        updated_at=saga.updated_at,
+    )
 
 
 @final

@@ -13,12 +13,12 @@ from typing import final
 
 import msgspec
 
-from flowmachine.core.actions import CHANGING, Decision, Outcome
+from flowmachine.core.actions import CHANGING, Decision, HookFailure, Outcome
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import Machine, SagaId, StateId
 from flowmachine.core.inputs import Create, EventReceived, Input, Resumed
 from flowmachine.core.partitioners import home
-from flowmachine.core.saga import OutboxEntry, Saga, drop_oldest_held
+from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.sagas import PartitionSagas
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation
@@ -63,6 +63,15 @@ class Unmatched(msgspec.Struct, frozen=True, gc=False):
 
 
 @final
+class FailedHook(msgspec.Struct, frozen=True, gc=False):
+    """A hook that failed, for the log line and the counters."""
+
+    saga_id: str
+    state: str
+    failure: HookFailure
+
+
+@final
 class BatchPlan(msgspec.Struct, frozen=True):
     """Everything one transaction makes visible, and what becomes true in memory once it has."""
 
@@ -70,6 +79,7 @@ class BatchPlan(msgspec.Struct, frozen=True):
     next_offsets: dict[tuple[str, int], int]
     changed: dict[bytes, bytes | None]
     state_changes: Counter[str]
+    held_changes: Counter[str]
     finished: list[tuple[int, bytes]]
     outboxes: dict[str, tuple[OutboxEntry, ...]]
     """By saga id: the outbox of every changed saga that has or had one."""
@@ -77,10 +87,11 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """(state, event) -> how often."""
     outcomes: Counter[Outcome]
     unmatched: list[Unmatched]
+    failed_hooks: list[FailedHook]
     forwarded: int
     expired_count: int
     resumable: list[str]
-    """Sagas that still hold events which the machine can apply now."""
+    """Sagas that are held and may go on now."""
 
     @property
     def is_empty(self) -> bool:
@@ -122,6 +133,7 @@ class Partition:
         """The plan's transaction has been committed: make it true in memory."""
         self.sagas.apply(plan.changed, plan.finished, plan.expired_count)
         self.sagas.by_state.update(plan.state_changes)
+        self.sagas.held_by_state.update(plan.held_changes)
 
     def outbox(self, key: bytes) -> tuple[OutboxEntry, ...]:
         """A saga's outbox."""
@@ -129,13 +141,18 @@ class Partition:
         return decode_saga(value).outbox if value else ()
 
     def is_resumable(self, key: bytes) -> bool:
-        """Whether a saga holds events that this machine can apply."""
+        """Whether a saga is held and may go on now that an engine starts: a hook that failed is tried once more."""
         value = self.sagas.get(key)
-        return value is not None and self.can_resume(decode_saga(value))
+        if value is None:
+            return False
+        saga = decode_saga(value)
+        return self.can_resume(saga) or (saga.hold is not None and StateId(saga.current_state) in self.machine.states)
 
     def can_resume(self, saga: Saga) -> bool:
-        """Whether a saga holds events that this machine can apply."""
-        return bool(saga.held) and StateId(saga.current_state) in self.machine.states
+        """Whether a saga is held and may go on: this machine knows its state, and none of its hooks has failed."""
+        if saga.hold is not None and saga.hold.revision == self.machine.revision:
+            return False
+        return bool(saga.held or saga.hold) and StateId(saga.current_state) in self.machine.states
 
 
 class _Batch:
@@ -159,7 +176,9 @@ class _Batch:
         self.entered: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
         self.unmatched: list[Unmatched] = []
+        self.failed_hooks: list[FailedHook] = []
         self.state_changes: Counter[str] = Counter()
+        self.held_changes: Counter[str] = Counter()
         self.finished: list[tuple[int, bytes]] = []
         self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
         self.resumable: list[str] = []
@@ -187,10 +206,12 @@ class _Batch:
         self.records.append(OutputRecord(self.settings.sagas_topic, key, value, self.settings.partition))
         if before is not None:
             self.state_changes[before.current_state] -= 1
+            self.held_changes[before.current_state] -= _is_held(before)
         self.state_changes[saga.current_state] += 1
+        self.held_changes[saga.current_state] += _is_held(saga)
         if saga.outbox or (before is not None and before.outbox):
             self.outboxes[key.decode()] = saga.outbox
-        if saga.held and self.can_resume(saga):
+        if self.can_resume(saga):
             self.resumable.append(key.decode())
         if saga.is_final:
             self.finished.append((parse_timestamp(saga.updated_at), key))
@@ -201,11 +222,13 @@ class _Batch:
             next_offsets=self.next_offsets,
             changed=self.changed,
             state_changes=self.state_changes,
+            held_changes=self.held_changes,
             finished=self.finished,
             outboxes=self.outboxes,
             entered=self.entered,
             outcomes=self.outcomes,
             unmatched=self.unmatched,
+            failed_hooks=self.failed_hooks,
             forwarded=self.forwarded,
             expired_count=self.expired_count,
             resumable=self.resumable,
@@ -232,7 +255,7 @@ class _Batch:
         except MalformedError as error:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
-        if saga is not None and saga.held:
+        if saga is not None and (saga.held or saga.hold):
             saga = self._resume(key, saga, received)
         decision = self._decide(key, saga, received)
         if decision.outcome in CHANGING:
@@ -243,7 +266,7 @@ class _Batch:
             self._refuse(record, decision.outcome, decision.reason, received)
 
     def _resume(self, key: bytes, saga: Saga, received: Input) -> Saga:
-        """Apply what the saga holds, if that is possible: a new input must not overtake it."""
+        """Let a held saga go on, if it may: a new input must not overtake what it holds."""
         while self.can_resume(saga):
             self._take_internal(Resumed(received.saga_id, received.received_at_ms))
             saga = self.working[key]
@@ -272,6 +295,9 @@ class _Batch:
 
     def _decide(self, key: bytes, saga: Saga | None, received: Input) -> Decision:
         decision = decide(self.machine, saga, received)
+        for failure in decision.failures:
+            state = decision.saga.current_state if decision.saga is not None else ""
+            self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
         if self.is_exact and decision.outcome in CHANGING and decision.saga is not None:
             size = len(key) + max(
                 len(encode_saga(decision.saga)),
@@ -281,6 +307,8 @@ class _Batch:
             if size > self.settings.record_bytes_max:
                 reason = f"it would make a record of {size} bytes; at most {self.settings.record_bytes_max} fit"
                 if saga is not None and type(received) is Resumed:
+                    if saga.hold is not None and saga.hold.command is not None:
+                        return _hold_on(saga, reason, self.machine.revision, saga.hold.command)
                     saga = drop_oldest_held(saga)
                 return Decision(Outcome.TOO_LARGE, saga, reason=reason)
         return decision
@@ -357,6 +385,16 @@ class _Batch:
             if key not in self.changed and key not in self.pending:
                 self.changed[key] = None
                 self.records.append(OutputRecord(self.settings.sagas_topic, key, None, self.settings.partition))
+
+
+def _is_held(saga: Saga) -> bool:
+    return bool(saga.held or saga.hold)
+
+
+def _hold_on(saga: Saga, reason: str, revision: str, command: str) -> Decision:
+    """The command of a held saga has been made, and is too large to be sent."""
+    hold = Hold(reason, revision, command)
+    return Decision(Outcome.HELD, msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold), reason=reason)
 
 
 def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:

@@ -21,6 +21,8 @@ class PartitionSagas:
         self._records: dict[bytes, bytes] = {}
         self._finished: deque[tuple[int, bytes]] = deque()
         self.by_state: Counter[str] = Counter()
+        self.held_by_state: Counter[str] = Counter()
+        """Those of `by_state` that wait for a machine."""
         self._order: KeyOrder | None = None
         """The keys in their order, once somebody has asked for a list; until then it costs nothing."""
         self._unordered: list[bytes] = []
@@ -47,6 +49,7 @@ class PartitionSagas:
             return
         self._put(key, value)
         self.by_state[head.current_state] += 1
+        self.held_by_state[head.current_state] += head.is_held
         if head.is_final:
             self._finished.append((parse_timestamp(head.updated_at), key))
 
@@ -69,7 +72,7 @@ class PartitionSagas:
 
         The first `skip` entries are on their way out already.
 
-        Not one that goes on again, nor one with an outbox or held events: that enters the queue anew once it is
+        Not one that goes on again, nor one with an outbox or on hold: that enters the queue anew once it is
         settled.
         """
         count = 0
@@ -91,7 +94,7 @@ class PartitionSagas:
         return bool(self._finished) and self._finished[0][0] < before_ms
 
     def needing_work(self) -> list[bytes]:
-        """Sagas that may have an outbox or held events; looked up once, after a restore."""
+        """Sagas that may have an outbox or be held; looked up once, after a restore."""
         return [key for key, value in self._records.items() if may_need_work(value)]
 
     def order_some(self, count_max: int) -> bool:
@@ -132,11 +135,13 @@ class PartitionSagas:
     def _forget_state(self, key: bytes) -> None:
         value = self._records.get(key)
         if value is not None:
-            self.by_state[decode_head(value).current_state] -= 1
+            head = decode_head(value)
+            self.by_state[head.current_state] -= 1
+            self.held_by_state[head.current_state] -= head.is_held
 
 
 def _has_work(value: bytes) -> bool:
     if not may_need_work(value):
         return False
     saga = decode_saga(value)
-    return bool(saga.outbox or saga.held)
+    return bool(saga.outbox or saga.held or saga.hold)

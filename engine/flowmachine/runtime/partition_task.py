@@ -2,7 +2,7 @@
 
     1 open      fence the previous owner, find the committed offsets
     2 restore   read what the changelog has beyond what is in memory
-    3 resume    held events that this machine can apply, commands over HTTP that nobody has answered
+    3 resume    held sagas that may go on, commands over HTTP that nobody has answered
     4 run       gather ─► plan ─► one transaction ─► confirm, again and again
     5 drain     finish the batch in hand, close
 
@@ -178,7 +178,7 @@ class PartitionTask:
                 await asyncio.sleep(0)
         seconds = (self._clock() - started_ms) / 1000
         self._observer.restored(self.number, count, seconds)
-        self._observer.sagas_counted(self.number, self.partition.sagas.by_state)
+        self._count_sagas()
         _log.info(
             "partition restored",
             extra={"partition": self.number, "records": count, "sagas": len(self.partition.sagas), "seconds": seconds},
@@ -249,11 +249,21 @@ class PartitionTask:
 
     def _report(self, plan: BatchPlan, seconds: float) -> None:
         self._observer.committed(self.number, plan, seconds)
-        self._observer.sagas_counted(self.number, self.partition.sagas.by_state)
+        self._count_sagas()
         for saga_id, outbox in plan.outboxes.items():
             self._deliver(saga_id, outbox)
         for saga_id in plan.resumable:
             self._inbox.put_internal(Resumed(SagaId(saga_id), self._clock()))
+        for failed in plan.failed_hooks:
+            _log.error(
+                "hook failed, side command left out" if failed.failure.is_side_command else "hook failed, saga held",
+                extra={
+                    "saga_id": failed.saga_id,
+                    "state": failed.state,
+                    "command": failed.failure.command or "",
+                    "reason": failed.failure.reason,
+                },
+            )
         for unmatched in plan.unmatched:
             _log.log(
                 logging.INFO if unmatched.outcome is Outcome.DUPLICATE else logging.WARNING,
@@ -267,6 +277,10 @@ class PartitionTask:
                     "reason": unmatched.reason,
                 },
             )
+
+    def _count_sagas(self) -> None:
+        sagas = self.partition.sagas
+        self._observer.sagas_counted(self.number, sagas.by_state, sagas.held_by_state)
 
     def _deliver(self, saga_id: str, outbox: tuple[OutboxEntry, ...]) -> None:
         self._delivery.update(self.number, saga_id, outbox, self._settle)

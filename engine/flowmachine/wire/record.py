@@ -19,6 +19,13 @@ class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     current_state: str
     updated_at: str
     is_final: bool = False
+    held: msgspec.Raw = msgspec.Raw()
+    hold: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the saga waits for a machine: it has events that could not be applied, or a hook has failed."""
+        return bool(self.held or self.hold)
 
 
 _decode_head = msgspec.json.Decoder(Head).decode
@@ -52,5 +59,5 @@ def decode_head(value: bytes) -> Head:
 
 
 def may_need_work(value: bytes) -> bool:
-    """Whether a stored saga may have an outbox or held events. Never wrong with no; a yes must be looked at."""
-    return b'"outbox":[' in value or b'"held":[' in value
+    """Whether a stored saga may have an outbox or be held. Never wrong with no; a yes must be looked at."""
+    return b'"outbox":[' in value or b'"held":[' in value or b'"hold":{' in value

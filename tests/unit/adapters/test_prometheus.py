@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowmachine.adapters.prometheus import PrometheusObserver
-from flowmachine.core.actions import Outcome
+from flowmachine.core.actions import HookFailure, Outcome
 from flowmachine.core.phases import Phase
-from flowmachine.partition.plan import BatchPlan, Unmatched
+from flowmachine.partition.plan import BatchPlan, FailedHook, Unmatched
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/metrics.md").read_text("utf-8")
 
@@ -20,6 +20,7 @@ def batch(
     entered: Counter[tuple[str, str]] | None = None,
     outcomes: Counter[Outcome] | None = None,
     unmatched: list[Unmatched] | None = None,
+    failed_hooks: list[FailedHook] | None = None,
     forwarded: int = 0,
 ) -> BatchPlan:
     return BatchPlan(
@@ -27,11 +28,13 @@ def batch(
         next_offsets={},
         changed={},
         state_changes=Counter(),
+        held_changes=Counter(),
         finished=[],
         outboxes={},
         entered=entered or Counter(),
         outcomes=outcomes or Counter(),
         unmatched=unmatched or [],
+        failed_hooks=failed_hooks or [],
         forwarded=forwarded,
         expired_count=0,
         resumable=[],
@@ -67,9 +70,11 @@ def exercise(observer: PrometheusObserver) -> None:
     """Make every metric show itself."""
     observer.phase_changed(0, Phase.RESTORING)
     observer.restored(0, 7, 0.2)
-    observer.sagas_counted(0, {"CREATED": 1})
+    observer.sagas_counted(0, {"CREATED": 1}, {"CREATED": 1})
     observer.phase_changed(0, Phase.RUNNING)
     observer.committed(0, batch(entered=Counter({("PAID", "paid"): 1}), outcomes=Counter({Outcome.ADVANCED: 1})), 0.03)
+    failed = FailedHook("order-1", "PAID", HookFailure("prepareOrder", is_side_command=False, reason="boom"))
+    observer.committed(0, batch(failed_hooks=[failed]), 0.03)
     observer.transaction_failed(0, "transient")
     observer.command_sent("mail", "delivered")
     observer.store.projected(5, 1, 0.2)
@@ -131,7 +136,7 @@ def test_released_partition_has_no_phase_here(observer: PrometheusObserver) -> N
 def run_partition(observer: PrometheusObserver, number: int, by_state: dict[str, int]) -> None:
     for phase in (Phase.FENCING, Phase.RESTORING):
         observer.phase_changed(number, phase)
-    observer.sagas_counted(number, by_state)
+    observer.sagas_counted(number, by_state, {})
     observer.phase_changed(number, Phase.RUNNING)
 
 
@@ -139,7 +144,7 @@ def test_sagas_are_summed_over_partitions(observer: PrometheusObserver) -> None:
     run_partition(observer, 0, {"CREATED": 2, "PAID": 1})
     run_partition(observer, 1, {"CREATED": 5})
     assert of(observer, "flowmachine_sagas") == {("CREATED",): 7, ("PAID",): 1}
-    observer.sagas_counted(1, {"CREATED": 1, "PAID": 4})
+    observer.sagas_counted(1, {"CREATED": 1, "PAID": 4}, {})
     assert of(observer, "flowmachine_sagas") == {("CREATED",): 3, ("PAID",): 5}
 
 
@@ -156,7 +161,7 @@ def test_last_count_of_a_partition_on_its_way_out_is_left_aside(observer: Promet
     """A draining partition commits its last batch; one that is stopped while it restores still ends its restore."""
     run_partition(observer, 0, {"CREATED": 2})
     observer.phase_changed(0, phase)
-    observer.sagas_counted(0, {"CREATED": 2})
+    observer.sagas_counted(0, {"CREATED": 2}, {})
     assert of(observer, "flowmachine_sagas") == {}
 
 

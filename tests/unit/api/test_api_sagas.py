@@ -270,6 +270,7 @@ async def test_saga_is_shown_with_flow_managers_fields_and_ours() -> None:
                 },
             ],
             "held": [{"label": "orderPrepared", "payload": {"by": "cook"}, "receivedAt": "2026-01-01T00:00:00.000Z"}],
+            "hold": None,
         }
 
 

@@ -166,3 +166,18 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("flowmachine ")
+
+
+def test_hook_that_cannot_be_compiled_is_an_error_at_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saga_json = json.loads((Path(__file__).parents[3] / "examples/orders/saga.json").read_text("utf-8"))
+    hook = {"type": "file", "encoding": "plain", "content": "export default ("}
+    saga_json["machineDefinition"]["states"][0]["outputCommand"]["hook"] = hook
+    file = tmp_path / "saga.json"
+    file.write_text(json.dumps(saga_json), "utf-8")
+    assert main(["check", "-f", str(file), "--output", "json"]) == 1
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["isValid"] is False
+    errors = [(each["path"], each["code"]) for each in judged["findings"] if each["severity"] == "error"]
+    assert errors == [("machineDefinition.states[0].outputCommand.hook", "bad-hook")]

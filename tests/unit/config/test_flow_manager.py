@@ -168,11 +168,11 @@ REST = "communicationProtocols[1].configurations"
         ),
         (
             lambda it: it["machineDefinition"]["states"][0]["outputCommand"].update(
-                hook={"type": "file", "content": "x"}
+                hook={"type": "file", "content": "%", "encoding": "base64"}
             ),
             (
-                "machineDefinition.states[0].outputCommand.hook",
-                "JavaScript hooks are not supported in this version yet (an open issue); remove it",
+                "machineDefinition.states[0].outputCommand.hook.content",
+                "is not base64 of a text in UTF-8",
             ),
         ),
         (lambda it: it.update(machineDefinition=5), ("machineDefinition", "must be a mapping of fields, not a number")),

@@ -112,7 +112,7 @@ STATE = "spec.machine.states[0]"
 KAFKA = "spec.channels[0].kafka"
 SECRET = "must be a text, or say where the secret is: {secretKeyRef: {name, key}} or {file: path}"
 INVALID = "is not valid in a JSON Schema (draft-07): "
-HOOK = "JavaScript hooks are not supported in this version yet (an open issue); remove it"
+EMPTY_HOOK = "holds no JavaScript"
 
 
 @pytest.mark.parametrize(
@@ -342,12 +342,30 @@ HOOK = "JavaScript hooks are not supported in this version yet (an open issue); 
             "must not be larger than replicationFactor",
         ),
         # hooks
-        (put("spec.machine.states.0.outputCommand.hook", {"content": "x"}), f"{STATE}.outputCommand.hook", HOOK),
-        (put("spec.machine.states.0.sideEffects.0.hook", {"content": "x"}), f"{STATE}.sideEffects[0].hook", HOOK),
         (
-            put("spec.settings", {"deepMergeMetadata": {"hook": {"content": "x"}}}),
-            "spec.settings.deepMergeMetadata.hook",
-            HOOK,
+            put("spec.machine.states.0.outputCommand.hook", {"content": "e30=!", "encoding": "base64"}),
+            f"{STATE}.outputCommand.hook.content",
+            "is not base64 of a text in UTF-8",
+        ),
+        (
+            put("spec.machine.states.0.sideEffects.0.hook", {"content": "/w==", "encoding": "base64"}),
+            f"{STATE}.sideEffects[0].hook.content",
+            "is not base64 of a text in UTF-8",
+        ),
+        (
+            put("spec.machine.states.0.outputCommand.payload", "{'total': saga.metadata.total"),
+            f"{STATE}.outputCommand.payload",
+            "is no CEL expression: line 1, column 30: Syntax error: mismatched input '<EOF>' expecting {'}', ','}",
+        ),
+        (
+            put("spec.machine.states.0.outputCommand.payload", "{'total': order.total}"),
+            f"{STATE}.outputCommand.payload",
+            "names 'order'; the variables are 'saga' and 'messageLabel'",
+        ),
+        (
+            put("spec.settings", {"deepMergeMetadata": {"hook": {"content": " "}}}),
+            "spec.settings.deepMergeMetadata.hook.content",
+            EMPTY_HOOK,
         ),
     ],
 )

@@ -8,7 +8,7 @@ from flowmachine.core.definition import Machine
 from flowmachine.core.inputs import Input
 from flowmachine.core.saga import HeldEvent, Saga
 from flowmachine.errors import InvariantError
-from flowmachine.wire.record import Head, decode_head, decode_saga, encode_saga, may_need_work
+from flowmachine.wire.record import decode_head, decode_saga, encode_saga, may_need_work
 from tests.support.builders import NOW, event, order_machine, rest_machine, saga_after, without_state
 from tests.support.strategies import heavy, inputs, machines, texts
 
@@ -86,7 +86,10 @@ def test_saga_survives_the_log_and_its_record_says_what_a_restore_asks(saga: Sag
     value = encode_saga(saga)
     assert decode_saga(value) == saga
     assert encode_saga(decode_saga(value)) == value
-    assert decode_head(value) == Head(saga.v, saga.current_state, saga.updated_at, saga.is_final)
+    head = decode_head(value)
+    expected = (saga.v, saga.current_state, saga.updated_at, saga.is_final)
+    assert (head.v, head.current_state, head.updated_at, head.is_final) == expected
+    assert head.is_held == bool(saga.held or saga.hold)
     if saga.outbox or saga.held:
         assert may_need_work(value)
 

@@ -63,6 +63,13 @@ class PrometheusObserver:
         self._forwarded = prometheus_client.Counter(
             "flowmachine_forwarded", "Records passed on to the home partition of their saga.", registry=registry
         )
+        self._hooks_failed = prometheus_client.Counter(
+            "flowmachine_hooks_failed",
+            "Payloads that a hook or an expression could not make, by state and command; no command: metadata that the "
+            "hook of deepMergeMetadata could not merge.",
+            ("state", "command"),
+            registry=registry,
+        )
         self._transaction_seconds = Histogram(
             "flowmachine_transaction_seconds",
             "How long committed transactions took.",
@@ -101,8 +108,12 @@ class PrometheusObserver:
             registry=registry,
         )
         build.labels(version, machine, revision).set(1)
-        self._sagas = _SagasByState()
+        self._sagas = _SagasByState("flowmachine_sagas", "Sagas that this engine has, by state.")
+        self._sagas_held = _SagasByState(
+            "flowmachine_sagas_held", "Sagas that wait: a hook failed, or the machine does not know their state."
+        )
         registry.register(self._sagas)
+        registry.register(self._sagas_held)
         self._state_children: dict[tuple[str, str], prometheus_client.Counter] = {}
         self._input_children: dict[str, prometheus_client.Counter] = {}
         self._phases: dict[int, Phase] = {}
@@ -121,6 +132,7 @@ class PrometheusObserver:
             self._phase.labels(str(partition), phase.value).set(1)
         if phase not in HOLDING:
             self._sagas.by_partition.pop(partition, None)
+            self._sagas_held.by_partition.pop(partition, None)
 
     def committed(self, partition: int, plan: BatchPlan, seconds: float) -> None:
         """Count what a transaction has made visible."""
@@ -137,6 +149,8 @@ class PrometheusObserver:
             child.inc(count)
         if plan.forwarded:
             self._forwarded.inc(plan.forwarded)
+        for failed in plan.failed_hooks:
+            self._hooks_failed.labels(failed.state, failed.failure.command or "").inc()
 
     def transaction_failed(self, partition: int, code: str) -> None:
         """A partition starts again."""
@@ -147,10 +161,11 @@ class PrometheusObserver:
         self._restored_records.inc(records)
         self._restore_seconds.observe(seconds)
 
-    def sagas_counted(self, partition: int, by_state: Mapping[str, int]) -> None:
-        """Keep a partition's live count; what a partition that is on its way out says is left aside."""
+    def sagas_counted(self, partition: int, by_state: Mapping[str, int], held_by_state: Mapping[str, int]) -> None:
+        """Keep a partition's live counts; what a partition that is on its way out says is left aside."""
         if self._phases.get(partition) in HOLDING:
             self._sagas.by_partition[partition] = by_state
+            self._sagas_held.by_partition[partition] = held_by_state
 
     def command_sent(self, channel: str, outcome: str) -> None:
         """An attempt to deliver a command over HTTP has ended."""
@@ -160,14 +175,16 @@ class PrometheusObserver:
 class _SagasByState(Collector):
     """Sums up the partitions' counts when asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name = name
+        self._documentation = documentation
         self.by_partition: dict[int, Mapping[str, int]] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         total: Counter[str] = Counter()
         for by_state in self.by_partition.values():
             total.update(by_state)
-        family = GaugeMetricFamily("flowmachine_sagas", "Sagas that this engine has, by state.", labels=["state"])
+        family = GaugeMetricFamily(self._name, self._documentation, labels=["state"])
         for state, count in sorted(total.items()):
             family.add_metric([state], count)
         yield family

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from flowmachine.adapters.embedded.reader import EmbeddedReader
+from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.kafka.reader import KafkaReader
 from flowmachine.app import (
     RunOptions,
@@ -33,7 +34,7 @@ Step = Callable[[str], Advance]
 
 async def run_audit(resource: FlowMachine, options: RunOptions, step: Step) -> Report:
     """Read the log and judge every saga. Raises ConfigurationError, TransientError."""
-    machine = build_machine(resource)
+    machine = build_machine(resource, JavaScriptHooks())
     report = Report(machine.name, machine.revision, describe_log(resource, options))
     with tempfile.TemporaryDirectory(prefix="flowmachine-audit-") as folder, Spill(Path(folder)) as spill:
         async with _open(resource, options) as log:
