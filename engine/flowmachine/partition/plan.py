@@ -250,13 +250,13 @@ class _Batch:
             if partition != settings.partition:
                 self._forward(record, partition)
                 return
+        if saga is not None and (saga.held or saga.hold):  # before anything is said about the record: order is kept
+            saga = self._resume(key, saga, record.timestamp)
         try:
             received = _decode_input(record, key, is_intake=is_intake)
         except MalformedError as error:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
-        if saga is not None and (saga.held or saga.hold):
-            saga = self._resume(key, saga, received)
         decision = self._decide(key, saga, received)
         if decision.outcome in CHANGING:
             self._apply(key, saga, decision)
@@ -265,10 +265,10 @@ class _Batch:
         else:
             self._refuse(record, decision.outcome, decision.reason, received)
 
-    def _resume(self, key: bytes, saga: Saga, received: Input) -> Saga:
+    def _resume(self, key: bytes, saga: Saga, at_ms: int) -> Saga:
         """Let a held saga go on, if it may: a new input must not overtake what it holds."""
         while self.can_resume(saga):
-            self._take_internal(Resumed(received.saga_id, received.received_at_ms))
+            self._take_internal(Resumed(SagaId(key.decode()), at_ms))
             saga = self.working[key]
         return saga
 
