@@ -13,5 +13,6 @@
 | `unsupported`   | what a file may ask for and this version does not do yet                       |
 | `source`        | `-f FILE` and the environment -> a FlowMachine                                 |
 | `problem_text`  | problems and findings for people                                               |
+| `log_options`   | options and progress of the commands that work on a machine's log              |
 | `logs`          | how log lines look                                                             |
 """

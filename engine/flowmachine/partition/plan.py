@@ -21,7 +21,7 @@ from flowmachine.core.partitioners import home
 from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.sagas import PartitionSagas
-from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation
+from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
 from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
 from flowmachine.wire.message import MalformedError, decode_message, encode_message
 from flowmachine.wire.record import decode_saga, encode_saga
@@ -237,6 +237,8 @@ class _Batch:
     def _take_record(self, record: InputRecord) -> None:
         key = record.key
         if not key:
+            if record.topic == self.settings.intake_topic and is_reread(record):
+                return
             self._refuse(record, Outcome.MALFORMED, "the record has no key; the key must be the saga id")
             return
         if len(key) + len(record.value or b"") > self.settings.record_bytes_max:

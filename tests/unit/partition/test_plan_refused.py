@@ -6,6 +6,7 @@ import pytest
 
 from flowmachine.core.actions import Outcome
 from flowmachine.partition.plan import BatchPlan, Partition, Unmatched
+from flowmachine.wire.intake import REREAD_HEADERS
 from flowmachine.wire.log import StoredRecord
 from tests.support.builders import (
     EVENTS,
@@ -135,3 +136,12 @@ def test_what_is_noted_for_the_log_stays_short_however_long_the_input() -> None:
 def test_saga_id_that_is_not_utf8_can_be_noted() -> None:
     (noted,) = new_partition().plan([record(b"{}", key=b"\xffid")], [], NOW_MS).unmatched
     assert noted.saga_id == "\ufffdid"
+
+
+def test_record_that_is_there_to_be_committed_changes_nothing_else() -> None:
+    partition = partition_with_everything()
+    plan = plan_and_confirm(partition, [record(b"{}", key=None, topic=INTAKE, offset=9, headers=REREAD_HEADERS)])
+    assert (plan.records, plan.unmatched, plan.next_offsets) == ([], [], {(INTAKE, 0): 10})
+    assert not plan.is_empty
+    foreign = plan_and_confirm(partition, [record(b"{}", key=None, headers=REREAD_HEADERS)])
+    assert [each.outcome for each in foreign.unmatched] == [Outcome.MALFORMED]

@@ -10,21 +10,15 @@
 
 import argparse
 import asyncio
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 from flowmachine.cli.command import EXIT_OK, Command
+from flowmachine.cli.log_options import add_bar, add_log_options, progress_bars, read_log_options
 from flowmachine.cli.problem_text import error_console, output_console, print_problems
-from flowmachine.cli.run import DATA_DIR_DEFAULT, SECRETS_DIR_DEFAULT
-from flowmachine.cli.source import add_source_options, load_source
+from flowmachine.cli.source import load_source
 from flowmachine.errors import ConfigurationError, FlowMachineError, Problem
 
 if TYPE_CHECKING:
-    from flowmachine.cli.audit.gather import Advance
     from flowmachine.cli.audit.report import Report
 
 EXIT_FINDINGS: Final = 1
@@ -32,18 +26,7 @@ EXIT_NOT_READ: Final = 2
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    add_source_options(parser)
-    parser.add_argument("--embedded", action="store_true", help="the log is the file that `run --embedded` keeps")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, default=DATA_DIR_DEFAULT, help="folder of that file (./%(default)s)"
-    )
-    parser.add_argument(
-        "--secrets-dir",
-        metavar="DIR",
-        type=Path,
-        default=SECRETS_DIR_DEFAULT,
-        help="folder of the files {name}/{key} that secretKeyRefs name (%(default)s)",
-    )
+    add_log_options(parser)
     parser.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)")
 
 
@@ -52,20 +35,11 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         source, resource = load_source(arguments)
         is_loaded = True
-        # Only here: what a log's reader needs takes a second to import.
-        from flowmachine.app import RunOptions
-        from flowmachine.cli.audit.session import run_audit
+        from flowmachine.cli.audit.session import run_audit  # only here: what it needs takes a second to import
 
-        options = RunOptions(
-            http_host="127.0.0.1",
-            http_port=0,
-            advertise=None,
-            is_embedded=arguments.embedded,
-            data_dir=arguments.data_dir,
-            secrets_dir=arguments.secrets_dir,
-        )
-        with _progress(error_console()) as progress:
-            report = asyncio.run(run_audit(resource, options, lambda name: _bar(progress, name)))
+        options = read_log_options(arguments)
+        with progress_bars(error_console()) as progress:
+            report = asyncio.run(run_audit(resource, options, lambda name: add_bar(progress, name)))
     except ConfigurationError as error:
         print_problems(error_console(), error.problems, source="" if is_loaded else source)
         return EXIT_NOT_READ
@@ -83,16 +57,6 @@ def _answer(report: "Report", *, is_json: bool) -> int:
     else:
         print_report(output_console(), report)
     return EXIT_OK if report.is_clean else EXIT_FINDINGS
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
-def _bar(progress: Progress, name: str) -> "Advance":
-    bar = progress.add_task(name, total=None)
-    return lambda done, total: progress.update(bar, completed=done, total=max(total, done))
 
 
 AUDIT: Final = Command(

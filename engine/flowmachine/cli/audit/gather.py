@@ -5,7 +5,7 @@ sagas); 3. the inputs and the intake; 4. the offsets again. What had an effect t
 with an input between the offsets of 1 and 4 was moving meanwhile.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,9 @@ import msgspec
 
 from flowmachine.audit.model import NEVER_MS, Scope, TopicPartition
 from flowmachine.cli.audit.spill import Role, Spill
+from flowmachine.cli.log_options import Advance
 from flowmachine.core.definition import Machine
+from flowmachine.wire.intake import is_reread
 from flowmachine.wire.log import InputRecord
 
 HEAD_RECORDS = 16
@@ -73,9 +75,6 @@ class _Head(msgspec.Struct):
 
 _decode_head = msgspec.json.Decoder(_Head).decode
 
-Advance = Callable[[int, int], None]
-"""Told how many offsets are done, and how many there are."""
-
 
 async def gather(
     log: LogReader, machine: Machine, topics: MachineTopics, spill: Spill, *, now_ms: int, advance: Advance
@@ -99,7 +98,7 @@ async def gather(
             start, end = await log.bounds(topic, partition)
             head_ms: list[int] = []
             async for records in log.read(topic, partition, start, end):
-                spill.add(role, records)
+                spill.add(role, [record for record in records if not is_reread(record)])
                 head_ms += [record.timestamp for record in records[: max(0, HEAD_RECORDS - len(head_ms))]]
                 if role is Role.CHANGELOG:
                     other_revision_until = max(other_revision_until, _other_revision_until(records, machine.revision))

@@ -19,9 +19,10 @@ from flowmachine.app import (
 )
 from flowmachine.audit.judge import judge
 from flowmachine.audit.model import Scope
-from flowmachine.cli.audit.gather import Advance, LogReader, MachineTopics, gather
+from flowmachine.cli.audit.gather import LogReader, MachineTopics, gather
 from flowmachine.cli.audit.report import Report
 from flowmachine.cli.audit.spill import Spill
+from flowmachine.cli.log_options import Advance
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine
 
@@ -37,7 +38,7 @@ async def run_audit(resource: FlowMachine, options: RunOptions, step: Step) -> R
     machine = build_machine(resource, JavaScriptHooks())
     report = Report(machine.name, machine.revision, describe_log(resource, options))
     with tempfile.TemporaryDirectory(prefix="flowmachine-audit-") as folder, Spill(Path(folder)) as spill:
-        async with _open(resource, options) as log:
+        async with open_reader(resource, options) as log:
             now_ms = time.time_ns() // 1_000_000
             topics = _topics(resource)
             scope = await gather(log, machine, topics, spill, now_ms=now_ms, advance=step("reading"))
@@ -70,7 +71,8 @@ def _topics(resource: FlowMachine) -> MachineTopics:
     )
 
 
-def _open(resource: FlowMachine, options: RunOptions) -> AbstractAsyncContextManager[LogReader]:
+def open_reader(resource: FlowMachine, options: RunOptions) -> AbstractAsyncContextManager[LogReader]:
+    """A reader of the machine's log, which writes nothing and disturbs no engine."""
     kafka = kafka_channels(resource)
     group = next((channel.consumer_group for channel in kafka if channel.consumer_group), topic_stem(resource))
     if options.is_embedded or not kafka:

@@ -7,6 +7,8 @@
 | `listing`   | `list`: a table, or a JSON object per line                                  |
 | `reading`   | `get`: one saga, its history as a timeline                                  |
 | `watching`  | `watch`: a line for every change                                            |
+| `exporting` | `export`: all sagas of a log to a file                                      |
+| `importing` | `import`: back again                                                        |
 | `text`      | how sagas look on a terminal                                                |
 """
 
@@ -15,12 +17,14 @@ from typing import Final
 
 from flowmachine.cli.command import EXIT_PROBLEM, Command
 from flowmachine.cli.problem_text import error_console, print_problems
+from flowmachine.cli.sagas.exporting import EXPORT
+from flowmachine.cli.sagas.importing import IMPORT
 from flowmachine.cli.sagas.listing import LIST
 from flowmachine.cli.sagas.reading import GET
 from flowmachine.cli.sagas.watching import WATCH
 from flowmachine.errors import ConfigurationError, FlowMachineError, Problem
 
-COMMANDS: Final[tuple[Command, ...]] = (LIST, GET, WATCH)
+COMMANDS: Final[tuple[Command, ...]] = (LIST, GET, WATCH, EXPORT, IMPORT)
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
