@@ -169,8 +169,10 @@ def write_kubeconfig(cluster: KubernetesCluster, account: str, path: Path) -> No
     path.write_text(json.dumps(config), "utf-8")
 
 
-def build_role(kind: str, name: str, rules: list[Manifest], *, namespace: str | None = None) -> list[Manifest]:
-    """A Role or ClusterRole, and its binding to the operator's service account."""
+def build_role(
+    kind: str, name: str, rules: list[Manifest], *, namespace: str | None = None, account: str = ACCOUNT
+) -> list[Manifest]:
+    """A Role or ClusterRole, and its binding to a service account of the namespace SYSTEM."""
     where = {"namespace": namespace} if namespace else {}
     api = "rbac.authorization.k8s.io"
     return [
@@ -180,7 +182,7 @@ def build_role(kind: str, name: str, rules: list[Manifest], *, namespace: str | 
             "kind": f"{kind}Binding",
             "metadata": {"name": name, **where},
             "roleRef": {"apiGroup": api, "kind": kind, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": SYSTEM}],
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}],
         },
     ]
 
@@ -215,6 +217,8 @@ class Lab:
     namespace: str
     api: KubeApi
     folder: Path
+    kubeconfig: Path
+    """As whom operators are started."""
     operators: list[OperatorProcess] = field(default_factory=list)
     holds_back: set[str] = field(default_factory=set)
     """Names of machines whose pods do not become ready."""
@@ -254,7 +258,7 @@ class Lab:
             process = await asyncio.to_thread(
                 subprocess.Popen,
                 [sys.executable, "-m", "flowmachine_operator"],
-                env={**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), **environment},
+                env={**os.environ, "KUBECONFIG": str(self.kubeconfig), **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -377,7 +381,7 @@ async def lab(operator_cluster: OperatorCluster, namespace: str, tmp_path: Path)
     await asyncio.to_thread(install_crd, operator_cluster.kubectl)
     api = await open_api(operator_cluster.cluster.kubeconfig)
     await forget_lease(api)
-    lab = Lab(operator_cluster, namespace, api, tmp_path)
+    lab = Lab(operator_cluster, namespace, api, tmp_path, operator_cluster.kubeconfig)
     node = asyncio.create_task(lab.run_node())
     try:
         yield lab
@@ -436,6 +440,14 @@ def two_states(*, first: str = "created", last: str = "paid") -> list[Manifest]:
         },
         {"id": last, "isFinal": True, "businessStateId": 1},
     ]
+
+
+async def resource_versions(lab: Lab) -> dict[str, str]:
+    """Of all objects of the lab that an operator may write."""
+    found = json.loads(await lab.run_kubectl("get", "fm,deploy,svc,pdb,sa,cm,secret,event", "-o", "json"))
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in found["items"]
+    }
 
 
 async def topics_for(bootstrap: str, *, partitions: int = 2, **client_options: Any) -> str:

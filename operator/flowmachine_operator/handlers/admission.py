@@ -72,7 +72,7 @@ class OwnCertificate:
         self._api = api
         self._settings = settings
         service, namespace = settings.webhook_service, settings.namespace
-        self._names = (f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local")
+        self._names = (f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local", service)
 
     async def get(self) -> Certificate:
         """The one in the Secret, made or renewed where that is due; the API server trusts it afterwards."""

@@ -1,20 +1,16 @@
 """All FlowMachines that are watched: a worker for each, and who is older where two claim the same."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from flowmachine.config.documents import as_object
 from flowmachine_operator.build.subject import Manifest
 from flowmachine_operator.handlers.worker import Worker
-from flowmachine_operator.metrics import Metrics
 from flowmachine_operator.plan.claims import Claims, check_claims, claims_of
 from flowmachine_operator.plan.judge import Judgement, judge
 
 Key = tuple[str, str]
 """Namespace and name."""
-
-_log = logging.getLogger(__name__)
 
 StartWorker = Callable[[str, str], Worker]
 
@@ -22,8 +18,7 @@ StartWorker = Callable[[str, str], Worker]
 class Machines:
     """Starts a worker when a machine appears, wakes it when something of it changes."""
 
-    def __init__(self, metrics: Metrics, tasks: asyncio.TaskGroup) -> None:
-        self._metrics = metrics
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
         self._start_worker: StartWorker | None = None
         self._workers: dict[Key, Worker] = {}
@@ -102,17 +97,6 @@ class Machines:
         finally:
             if self._workers.get(key) is worker:
                 del self._workers[key]
-            self._count()
-
-    def count(self) -> None:
-        """Bring the metric of machines up to date."""
-        self._count()
-
-    def _count(self) -> None:
-        self._metrics.machines.clear()
-        for worker in self._workers.values():
-            if worker.reason:
-                self._metrics.machines.labels(worker.reason).inc()
 
 
 def _key(machine: Manifest) -> Key:

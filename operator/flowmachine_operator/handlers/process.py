@@ -94,7 +94,7 @@ async def _lead(
     try:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             tasks.create_task(leadership.run_renewals(stopping), name="renewals")
-            machines = Machines(metrics, tasks)
+            machines = Machines(tasks)
             for machine in await _wait_for_machines(api, settings, stopping):
                 machines.changed(machine)  # all of them, before the first is worked on: the older one has the right
             watches = ChildWatches(api, machines, settings)

@@ -58,7 +58,7 @@ class Worker:
         settings: WorkerSettings,
         metrics: Metrics,
     ) -> None:
-        self.reason = ""
+        self._reason = ""
         self._namespace = namespace
         self._name = name
         self._reconciler = reconciler
@@ -87,6 +87,7 @@ class Worker:
                     return
         finally:
             asking.cancel()
+            self._count("")
 
     async def _sleep(self) -> None:
         try:
@@ -120,10 +121,17 @@ class Worker:
         self._errors = 0
         self._pass_due = time.monotonic() + (self._settings.resync_seconds if done.is_in_hand else SOON_SECONDS)
         if done.reason:
-            self.reason = done.reason
+            self._count(done.reason)
         before, self._question = self._question, done.question
         if (before and before.key) != (done.question and done.question.key):
             self._question_changed.set()
+
+    def _count(self, reason: str) -> None:
+        """Keep the number of machines by reason."""
+        for changed, step in ((self._reason, -1), (reason, 1)):
+            if changed:
+                self._metrics.machines.labels(changed).inc(step)
+        self._reason = reason
 
     def _failed(self, error: Exception) -> None:
         pause = PAUSES_SECONDS[min(self._errors, len(PAUSES_SECONDS) - 1)]
