@@ -165,6 +165,11 @@ test-real: $(DEV) ## Tests against real parts: contract, conformance, integratio
 	@folders='$(strip $(call with_tests,contract conformance integration faults))'; \
 	if [ -n "$$folders" ]; then $(PYTEST) $$folders; else echo 'There are no tests against real parts yet.'; fi
 
+.PHONY: soak
+soak: $(DEV) ## A million sagas while engines and brokers die in turn, then the audit (SAGAS=, SEED=)
+	@$(BIN)/python -m dev.kafka provision
+	@PYTHONPATH=engine:. $(BIN)/python -m tests.faults.soak --sagas $(or $(SAGAS),1000000) --seed $(or $(SEED),0)
+
 .PHONY: bench
 bench: $(DEV) ## Measure throughput and latency
 	@$(BIN)/python -m bench

@@ -72,6 +72,13 @@ async def finished(client: EmbeddedClient) -> Counter[str]:
     return Counter(head.current_state for head in heads if head.is_final)
 
 
+async def wait_until_finished(client: EmbeddedClient, sagas: int, *, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while (await finished(client)).total() < sagas:
+        assert time.monotonic() < deadline, f"only {await finished(client)} after {timeout_seconds:.0f} s"
+        await asyncio.sleep(_POLL_SECONDS)
+
+
 @pytest.mark.timeout(900)
 async def test_every_saga_completes_exactly_once_while_the_embedded_engine_is_killed(tmp_path: Path) -> None:
     channel = {
@@ -90,10 +97,7 @@ async def test_every_saga_completes_exactly_once_while_the_embedded_engine_is_ki
             stop = asyncio.Event()
             killer = asyncio.create_task(kill_and_restart(engine, stop))
             keys = await create_sagas(client, SAGAS)
-            deadline = time.monotonic() + 800
-            while (await finished(client)).total() < SAGAS:
-                assert time.monotonic() < deadline, f"only {await finished(client)} after 800 s"
-                await asyncio.sleep(_POLL_SECONDS)
+            await wait_until_finished(client, SAGAS, timeout_seconds=800)
             stop.set()
             assert await killer >= 3
             assert await finished(client) == {"delivered": SAGAS}

@@ -1,25 +1,18 @@
 """kill -9 again and again, engines that join and leave: every saga completes, every command is there once."""
 
 import asyncio
-import json
 import random
-import socket
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from dev.engine_process import EngineProcess
 from flowmachine.adapters.kafka.membership import SESSION_TIMEOUT_MS
+from tests.support.engines import assert_audit_is_clean, engines, running_partitions
 from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker
 from tests.support.kills import kill_and_restart
 from tests.support.orders import (
     FinalStates,
-    Orders,
     assert_exactly_once,
     create_sagas,
     prepare_orders,
@@ -32,35 +25,13 @@ SAGAS = 100_000
 SAGAS_WITH_SEVERAL_ENGINES = 20_000
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def engines(orders: Orders, count: int) -> Iterator[list[EngineProcess]]:
-    """Engines on fixed ports, as pods have: one that comes back takes its dead self's place."""
-    made = [
-        EngineProcess(
-            orders.file, "--http", f"127.0.0.1:{free_port()}", log_path=orders.file.with_name(f"engine-{number}.log")
-        )
-        for number in range(count)
-    ]
-    try:
-        yield made
-    finally:
-        for engine in made:
-            engine.close()
-
-
 @pytest.mark.timeout(900)
 async def test_every_saga_completes_exactly_once_while_the_engine_is_killed(
     kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
     finals = FinalStates(orders)
-    with engines(orders, 1) as (engine,):
+    with engines(orders.file, 1) as (engine,):
         await asyncio.to_thread(engine.start)
         stop = asyncio.Event()
         async with running_participants(orders):
@@ -69,7 +40,8 @@ async def test_every_saga_completes_exactly_once_while_the_engine_is_killed(
             await finals.wait_for(ids, timeout_seconds=800)
             stop.set()
             assert await killer >= 3
-        await assert_exactly_once(orders, ids, finals)
+    await assert_exactly_once(orders, ids, finals)
+    await assert_audit_is_clean(orders.file, len(ids))
 
 
 @pytest.mark.timeout(600)
@@ -80,7 +52,7 @@ async def test_every_saga_completes_exactly_once_while_engines_join_and_leave(
     orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
     finals = FinalStates(orders)
     chance = random.Random(count)
-    with engines(orders, count) as made:
+    with engines(orders.file, count) as made:
         await asyncio.to_thread(made[0].start)
         stop = asyncio.Event()
 
@@ -105,7 +77,8 @@ async def test_every_saga_completes_exactly_once_while_engines_join_and_leave(
             await finals.wait_for(ids, timeout_seconds=500)
             stop.set()
             assert await shuffler >= 3
-        await assert_exactly_once(orders, ids, finals)
+    await assert_exactly_once(orders, ids, finals)
+    await assert_audit_is_clean(orders.file, len(ids))
 
 
 @pytest.mark.timeout(240)
@@ -113,19 +86,13 @@ async def test_engine_that_stops_hands_its_partitions_over_at_once(kafka_broker:
     """Sooner than a session times out: it has left the group, and nobody waits for it."""
     orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
 
-    def partitions(engine: EngineProcess) -> list[str]:
-        try:
-            with urllib.request.urlopen(f"{engine.url}/-/check-up", timeout=5) as response:  # noqa: S310 - our own child
-                body = json.load(response)
-        except urllib.error.HTTPError as error:  # not ready: the answer says why, in the same form
-            body = json.load(error)
-        return [number for number, phase in body["partitions"].items() if phase == "running"]
-
-    with engines(orders, 2) as (first, second):
+    with engines(orders.file, 2) as (first, second):
         await asyncio.to_thread(first.start)
         await asyncio.to_thread(second.start)
-        await eventually(lambda: len(partitions(first)) == len(partitions(second)) == 2, "two partitions each")
+        await eventually(
+            lambda: len(running_partitions(first)) == len(running_partitions(second)) == 2, "two partitions each"
+        )
         assert await asyncio.to_thread(first.terminate) == 0
         await eventually(
-            lambda: len(partitions(second)) == 4, "all four", timeout_seconds=SESSION_TIMEOUT_MS / 1000 - 2
+            lambda: len(running_partitions(second)) == 4, "all four", timeout_seconds=SESSION_TIMEOUT_MS / 1000 - 2
         )

@@ -144,13 +144,19 @@ async def create_sagas(orders: Orders, count: int, *, prefix: str = "saga", part
 
 @asynccontextmanager
 async def running_participants(
-    orders: Orders, *, before_answer: Callable[[Command], None] = lambda _: None
+    orders: Orders, *, before_answer: Callable[[Command], None] = lambda _: None, **client_arguments: Any
 ) -> AsyncGenerator[None]:
-    """Participants that answer every command with its event, until the block ends."""
+    """Participants that answer every command with its event, until the block ends; arguments go to aiokafka."""
     participant = Participant()
     for command, event in STEPS:
         participant.on(command)(_answer(event, before_answer))
-    transport = KafkaTransport([orders.bootstrap], [orders.commands], orders.events, f"{orders.name}-participants")
+    transport = KafkaTransport(
+        orders.bootstrap.split(","),
+        [orders.commands],
+        orders.events,
+        f"{orders.name}-participants",
+        client_arguments,
+    )
     run = asyncio.create_task(participant.run(transport))
     try:
         yield

@@ -199,7 +199,7 @@ def _excuse(
         return _unverified(saga, Reason.RETENTION, "what the unmatched topic held of that time is gone")
     if scope.machine.has_hooks and (recorded.hold or _was_on_hold(scope, recorded)):
         return _unverified(saga, Reason.HOOK, "a hook of it failed once, which it need not do again now")
-    if evidence.was_held or recorded.held or recorded.created_at <= scope.other_revision_until:
+    if evidence.was_held or recorded.held or recorded.earlier_revisions:
         return _unverified(saga, Reason.REVISION, "it was moved by another revision of the machine as well")
     creations = sorted(s.record.timestamp for s in evidence.steps if s.is_creation and s.status is not Status.REFUSED)
     is_second_life = len(creations) > 1 and creations[0] < scope.now_ms - scope.retention_finished_ms

@@ -35,6 +35,7 @@ from flowmachine.core.saga import (
     Hold,
     OutboxEntry,
     Saga,
+    add_revision,
     append_history,
     drop_oldest_held,
     history_labels,
@@ -229,6 +230,7 @@ def _enter(
         is_final=target.is_final,
         outbox=saga.outbox,
         held=saga.held,
+        earlier_revisions=saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga),
         timers=saga.timers,
     )
     commands = target.side_commands if target.command is None else (target.command, *target.side_commands)

@@ -15,6 +15,8 @@ import msgspec
 from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, SagaId, State
 
 RECORD_VERSION = 1
+EARLIER_REVISIONS_MAX = 10
+"""A trace for people and for the audit, which need the latest ones."""
 
 
 @final
@@ -85,6 +87,8 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     outbox: tuple[OutboxEntry, ...] = ()
     held: tuple[HeldEvent, ...] = ()
     hold: Hold | None = None
+    earlier_revisions: tuple[str, ...] = ()
+    """Other revisions that have moved the saga before, oldest first, at most `EARLIER_REVISIONS_MAX`."""
     timers: tuple[dict[str, Any], ...] = ()
     """Kept as they are: the place of state timeouts in the record, which this version does not set."""
 
@@ -147,6 +151,11 @@ def append_history(
         applied = _event_frame(event, business_event.id, business_event.description)
     time = at.encode()
     return History(states=_append(history.states, entered, time), events=_append(history.events, applied, time))
+
+
+def add_revision(saga: Saga) -> tuple[str, ...]:
+    """The earlier revisions of a saga that leaves its own."""
+    return (*saga.earlier_revisions, saga.revision)[-EARLIER_REVISIONS_MAX:]
 
 
 def drop_oldest_held(saga: Saga) -> Saga:

@@ -48,6 +48,12 @@ class Recording:
         ]
         self.overrides: dict[str, Any] = {}
 
+    def deploy(self, whole: Machine) -> None:
+        """Another revision of the machine goes on with the same sagas."""
+        self.machine = whole
+        for partition in self.partitions:
+            partition.machine = whole
+
     # --- running ------------------------------------------------------------------------------------------------------
 
     def put(self, record: StoredRecord) -> StoredRecord:

@@ -52,6 +52,20 @@ def entry_ids(saga: Saga) -> list[str]:
     return [entry.id for entry in saga.outbox]
 
 
+# --- revisions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_saga_remembers_the_other_revisions_that_have_moved_it_the_latest_ten() -> None:
+    loop = small_machine()
+    saga = saga_after(loop, "step")
+    assert saga.earlier_revisions == ()
+    for number in range(12):
+        another = msgspec.structs.replace(loop, revision=f"r{number + 2}")
+        saga = advance(another, advance(another, saga, event("step")), event("step"))
+        assert saga.earlier_revisions[-1] == f"r{number + 1}"
+    assert saga.earlier_revisions == tuple(f"r{number}" for number in range(3, 13))
+
+
 # --- creation ---------------------------------------------------------------------------------------------------------
 
 

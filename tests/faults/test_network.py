@@ -1,0 +1,70 @@
+"""Latency, a cut, and a network that swallows everything, between the engine and its broker."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.engine_process import EngineProcess
+from dev.kafka.addresses import LOOPBACK, find_free_ports
+from dev.kafka.errors import ToolMissingError
+from dev.toxiproxy import Link, Toxiproxy
+from tests.support.engines import assert_audit_is_clean
+from tests.support.eventually import eventually
+from tests.support.kafka import StartCluster
+from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+SAGAS = 1000
+FAULT_SECONDS = 6.0
+"""Longer than an engine takes to notice (it asks every two seconds)."""
+
+
+@pytest.fixture
+def toxiproxy() -> Iterator[Toxiproxy]:
+    try:
+        made = Toxiproxy()
+    except ToolMissingError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_is_lost_when_the_network_is_slow_cut_or_silent(
+    kafka_cluster: StartCluster, toxiproxy: Toxiproxy, tmp_path: Path
+) -> None:
+    base, proxy_port = find_free_ports(2)
+    base -= base % 10
+    # The engine's listener advertises the proxy, so that all of its connections go through it; others go straight.
+    advertised = f"PLAINTEXT://{LOOPBACK}:{base},EXTRA://{LOOPBACK}:{proxy_port}"
+    cluster = kafka_cluster(port_base=base, extra_host=LOOPBACK, overrides={"advertised.listeners": advertised})
+    link = toxiproxy.link(f"{LOOPBACK}:{base + 5}", port=proxy_port)
+    orders = await prepare_orders(cluster.bootstrap, tmp_path, channel={"brokers": [link.address]})
+    finals = FinalStates(orders)
+    engine = EngineProcess(orders.file)
+    try:
+        await asyncio.to_thread(engine.start)
+        async with running_participants(orders):
+            ids: list[str] = []
+            for number, strike in enumerate((_slow, Link.cut, Link.stall)):
+                ids += await create_sagas(orders, SAGAS, prefix=f"fault-{number}")
+                await asyncio.to_thread(strike, link)
+                ids += await create_sagas(orders, SAGAS // 2, prefix=f"during-{number}")
+                await asyncio.sleep(FAULT_SECONDS)  # the fault itself
+                await asyncio.to_thread(link.heal)
+                await eventually(engine.is_ready, "ready again by itself", timeout_seconds=90)
+            await finals.wait_for(ids, timeout_seconds=120)
+    finally:
+        engine.close()
+    await assert_exactly_once(orders, ids, finals)
+    await assert_audit_is_clean(orders.file, len(ids))
+
+
+def _slow(link: Link) -> None:
+    link.add_latency(200, jitter_ms=150)
