@@ -148,6 +148,7 @@ def build_partition(partition: int = 0) -> Partition:
         command_topics={"services": (names.commands,)},
         retention_finished_ms=3_600_000,
         record_bytes_max=1_000_000,
+        aligned_topics=frozenset({names.commands}),
     )
     return Partition(machine, settings)
 

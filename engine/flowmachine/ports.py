@@ -15,7 +15,7 @@ from typing import Protocol, final
 
 import msgspec
 
-from flowmachine.core.definition import Payload
+from flowmachine.core.definition import PayloadText
 from flowmachine.core.phases import Phase
 from flowmachine.core.saga import Saga
 from flowmachine.partition.plan import BatchPlan
@@ -229,7 +229,7 @@ class SagaChanges(Protocol):
 class CommandSender(Protocol):
     """Delivers commands of one channel over HTTP."""
 
-    async def send(self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str) -> None:
+    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
         """Return once the endpoint has answered 2xx. Raises TransientError with the answer otherwise."""
         ...
 

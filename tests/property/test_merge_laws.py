@@ -6,6 +6,7 @@ from hypothesis import given
 
 from flowmachine.core.definition import MetadataMerge, Payload
 from flowmachine.core.merge import merge_deep, merge_shallow
+from flowmachine.core.payload import encode_payload, merge_into
 from tests.support.strategies import heavy, merges, payloads
 
 
@@ -100,3 +101,12 @@ def keeps(merged: Any, old: Any, new: Any) -> bool:
     if isinstance(old, list) and isinstance(new, list):
         return merged[len(new) :] == old[len(new) :] and all(map(keeps, merged, old, new))
     return True
+
+
+@heavy
+@given(merges, payloads, payloads)
+def test_text_of_metadata_is_merged_as_the_metadata_are(
+    merge: MetadataMerge, metadata: Payload, payload: Payload
+) -> None:
+    merged = merge_into(encode_payload(metadata), payload, merge)
+    assert bytes(merged) == msgspec.json.encode(merge(metadata, payload))

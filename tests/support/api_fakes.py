@@ -8,6 +8,7 @@ import msgspec
 from aiohttp.test_utils import TestClient, TestServer
 
 from flowmachine.api.server import ApiSettings, Lifecycle, build_application
+from flowmachine.core.payload import encode_payload
 from flowmachine.core.phases import Phase
 from flowmachine.core.saga import EMPTY_HISTORY, HeldEvent, OutboxEntry, Saga
 from flowmachine.errors import FlowMachineError
@@ -161,7 +162,14 @@ def order_record(**changes: object) -> bytes:
 
 
 PENDING = (
-    OutboxEntry("2", "kitchen", "prepareOrder", {"secret": "in the payload"}),
-    OutboxEntry("2.1", "mail", "tellCustomer", {}, is_side_command=True, failure="POST http://mail/ answered 500"),
+    OutboxEntry("2", "kitchen", "prepareOrder", encode_payload({"secret": "in the payload"})),
+    OutboxEntry(
+        "2.1",
+        "mail",
+        "tellCustomer",
+        encode_payload({}),
+        is_side_command=True,
+        failure="POST http://mail/ answered 500",
+    ),
 )
 HELD = (HeldEvent("orderPrepared", {"by": "cook"}, 1_767_225_600_000),)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flowmachine.core.definition import Payload
+from flowmachine.core.definition import PayloadText
 from flowmachine.core.phases import Phase
 from flowmachine.errors import TransientError
 from flowmachine.partition.plan import BatchPlan
@@ -16,7 +16,7 @@ class Attempt:
 
     saga_id: str
     label: str
-    payload: Payload
+    payload: PayloadText
     idempotency_key: str
     answer: asyncio.Future[None]
 
@@ -34,7 +34,7 @@ class HeldSender:
         self._attempts: asyncio.Queue[Attempt] = asyncio.Queue()
         self.cancelled = 0
 
-    async def send(self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str) -> None:
+    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
         attempt = Attempt(saga_id, label, payload, idempotency_key, asyncio.get_running_loop().create_future())
         self._attempts.put_nowait(attempt)
         try:

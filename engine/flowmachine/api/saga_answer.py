@@ -85,7 +85,7 @@ class SagaAnswer(msgspec.Struct, frozen=True, rename="camel"):
     is_final: bool
     business_state_id: BusinessId
     business_state_description: str
-    metadata: Payload
+    metadata: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
     seq: int
     revision: str
     created_at: str

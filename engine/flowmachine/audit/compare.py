@@ -58,7 +58,7 @@ def _outbox_differences(expected: Saga, actual: Saga) -> list[str]:
 
 
 def _content(entry: OutboxEntry) -> tuple[str, str, bytes, bool]:
-    return entry.channel, entry.label, msgspec.json.encode(entry.payload), entry.is_side_command
+    return entry.channel, entry.label, bytes(entry.payload), entry.is_side_command
 
 
 def _plain(value: object) -> bytes:

@@ -8,7 +8,7 @@ from typing import final
 
 import msgspec
 
-from flowmachine.core.definition import ChannelId, Payload
+from flowmachine.core.definition import ChannelId, PayloadText
 from flowmachine.core.saga import Saga
 
 
@@ -48,7 +48,7 @@ class SendCommand(msgspec.Struct, frozen=True, gc=False):
 
     channel: ChannelId
     label: str
-    payload: Payload
+    payload: PayloadText
 
 
 @final

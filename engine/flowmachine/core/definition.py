@@ -18,7 +18,10 @@ StateId = NewType("StateId", str)
 ChannelId = NewType("ChannelId", str)
 
 Payload = dict[str, Any]
-"""A decoded JSON object: an event's or a command's payload, or a saga's metadata."""
+"""A decoded JSON object: an event's payload, or a saga's metadata while it is worked on."""
+
+PayloadText = msgspec.Raw
+"""A payload or a saga's metadata as JSON text of our own encoder. Written once, copied wherever it goes."""
 
 PayloadCheck = Callable[[Payload], str | None]
 """Returns what is wrong with a payload in one sentence, or None."""

@@ -3,8 +3,8 @@
 The field names of these structs, in camel case, are the record of the `sagas` topic (`docs/saga-record.md`): what the
 core holds is what the log keeps, without a second mapping on the hot path.
 
-The past is kept as the JSON text that was written when it happened (`msgspec.Raw`): a transition appends to it with one
-copy and never decodes it, so a saga's cost does not grow with the objects in its history.
+Metadata and the past are kept as the JSON text that was written when they changed (`msgspec.Raw`): a transition appends
+to the history with one copy and never decodes it, and encodes metadata once for the commands and the record.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ from typing import Any, final
 
 import msgspec
 
-from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, SagaId, State
+from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, PayloadText, SagaId, State, StateId
 
 RECORD_VERSION = 1
 EARLIER_REVISIONS_MAX = 10
@@ -26,7 +26,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_de
     id: str
     channel: str
     label: str
-    payload: Payload
+    payload: PayloadText
     is_side_command: bool = False
     failure: str | None = None
     """Set once all attempts are used up: the entry then waits for a person."""
@@ -74,14 +74,14 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     v: int
     seq: int
     revision: str
-    current_state: str
+    current_state: StateId
     latest_event: str
     business_state_id: BusinessId
     business_state_description: str
     associated_entity_id: str
     created_at: str
     updated_at: str
-    metadata: Payload
+    metadata: PayloadText
     history: History
     is_final: bool = False
     outbox: tuple[OutboxEntry, ...] = ()
@@ -109,7 +109,7 @@ class SagaView(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     is_final: bool
     business_state_id: BusinessId
     business_state_description: str
-    metadata: Payload
+    metadata: PayloadText
     history: History
     created_at: str
     updated_at: str
@@ -141,7 +141,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def append_history(
-    history: History, *, event: str, business_event: BusinessEvent | None, state: State, at: str
+    history: History, event: str, business_event: BusinessEvent | None, state: State, at: str
 ) -> History:
     """The history with one event and the state that it led to added at the end."""
     entered = _state_frame(state.id, state.business_state.id, state.business_state.description)
@@ -150,7 +150,7 @@ def append_history(
     else:
         applied = _event_frame(event, business_event.id, business_event.description)
     time = at.encode()
-    return History(states=_append(history.states, entered, time), events=_append(history.events, applied, time))
+    return History(_append(history.states, entered, time), _append(history.events, applied, time))
 
 
 def add_revision(saga: Saga) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import msgspec
 
 from flowmachine.core.actions import CHANGING, Decision, HookFailure, Outcome
 from flowmachine.core.decide import decide
-from flowmachine.core.definition import Machine, SagaId, StateId
+from flowmachine.core.definition import ChannelId, Machine, SagaId
 from flowmachine.core.inputs import Create, EventReceived, Input, Resumed
 from flowmachine.core.partitioners import home
 from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held
@@ -106,6 +106,12 @@ class Partition:
         self.machine = machine
         self.settings = settings
         self.sagas = PartitionSagas()
+        self.command_places: Mapping[ChannelId, Sequence[tuple[str, int | None]]] = {
+            ChannelId(channel): [
+                (topic, settings.partition if topic in settings.aligned_topics else None) for topic in topics
+            ]
+            for channel, topics in settings.command_topics.items()
+        }
 
     def plan(
         self,
@@ -121,13 +127,14 @@ class Partition:
 
         Changes nothing in memory. Every record ends up in exactly one outcome, or is forwarded to its home.
         """
-        batch = _Batch(self, after, is_exact=False)
-        batch.run(records, internal, now_ms)
-        if batch.record_bytes > self.settings.record_bytes_max:
-            # Rare: some input makes a record that the log would refuse. Only now is each decision encoded and measured.
-            batch = _Batch(self, after, is_exact=True)
-            batch.run(records, internal, now_ms)
-        return batch.to_plan()
+        batch = _Batch(self, after)
+        for received in internal:
+            batch.take_internal(received)
+        for record in records:
+            batch.take_record(record)
+        # In the order of the log, so the last one of each partition stays.
+        next_offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
+        return batch.to_plan(next_offsets, now_ms)
 
     def confirm(self, plan: BatchPlan) -> None:
         """The plan's transaction has been committed: make it true in memory."""
@@ -146,32 +153,31 @@ class Partition:
         if value is None:
             return False
         saga = decode_saga(value)
-        return self.can_resume(saga) or (saga.hold is not None and StateId(saga.current_state) in self.machine.states)
+        return self.can_resume(saga) or (saga.hold is not None and saga.current_state in self.machine.states)
 
     def can_resume(self, saga: Saga) -> bool:
         """Whether a saga is held and may go on: this machine knows its state, and none of its hooks has failed."""
         if saga.hold is not None and saga.hold.revision == self.machine.revision:
             return False
-        return bool(saga.held or saga.hold) and StateId(saga.current_state) in self.machine.states
+        return bool(saga.held or saga.hold) and saga.current_state in self.machine.states
 
 
 class _Batch:
-    """The work of one `plan()` call; hot: a record costs a few microseconds here (`docs/performance.md`)."""
+    """The work of one `plan()` call; hot: a record costs a few microseconds here (`docs/performance.md`).
 
-    def __init__(self, partition: Partition, after: BatchPlan | None, *, is_exact: bool) -> None:
+    Each decision is encoded at once, while what it made is still in the processor's cache. A saga that moves again in
+    the same batch is decoded again, which is rare.
+    """
+
+    def __init__(self, partition: Partition, after: BatchPlan | None) -> None:
         self.machine = partition.machine
         self.settings = partition.settings
+        self.command_places = partition.command_places
         self.stored = partition.sagas
         self.can_resume = partition.can_resume
         self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
         self.pending_expired = after.expired_count if after is not None else 0
-        self.is_exact = is_exact
-        self.record_bytes = 0
-        """Size of the largest record, key and value."""
-        self.working: dict[bytes, Saga] = {}
-        self.before: dict[bytes, Saga | None] = {}
         self.records: list[OutputRecord] = []
-        self.next_offsets: dict[tuple[str, int], int] = {}
         self.changed: dict[bytes, bytes | None] = {}
         self.entered: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
@@ -181,45 +187,19 @@ class _Batch:
         self.held_changes: Counter[str] = Counter()
         self.finished: list[tuple[int, bytes]] = []
         self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
-        self.resumable: list[str] = []
+        self.resumable: dict[str, None] = {}
         self.forwarded = 0
-        self.expired_count = 0
 
-    def run(self, records: Sequence[InputRecord], internal: Sequence[Input], now_ms: int) -> None:
-        for received in internal:
-            self._take_internal(received)
-        for record in records:
-            self._take_record(record)
-        # In the order of the log, so the last one of each partition stays.
-        self.next_offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
-        for key, saga in self.working.items():
-            before = self.before[key]
-            if saga is not before:
-                self._write(key, saga, before)
-        self._expire(now_ms)
-
-    def _write(self, key: bytes, saga: Saga, before: Saga | None) -> None:
-        """Add a changed saga's record, and note what its change means for memory."""
-        value = encode_saga(saga)
-        self.record_bytes = max(self.record_bytes, len(key) + len(value))
-        self.changed[key] = value
-        self.records.append(OutputRecord(self.settings.sagas_topic, key, value, self.settings.partition))
-        if before is not None:
-            self.state_changes[before.current_state] -= 1
-            self.held_changes[before.current_state] -= _is_held(before)
-        self.state_changes[saga.current_state] += 1
-        self.held_changes[saga.current_state] += _is_held(saga)
-        if saga.outbox or (before is not None and before.outbox):
-            self.outboxes[key.decode()] = saga.outbox
-        if self.can_resume(saga):
-            self.resumable.append(key.decode())
-        if saga.is_final:
-            self.finished.append((parse_timestamp(saga.updated_at), key))
-
-    def to_plan(self) -> BatchPlan:
+    def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
+        """The plan, with sagas that finished long ago taken out."""
+        settings = self.settings
+        expired_count = self._expire(now_ms)
+        self.records += [
+            OutputRecord(settings.sagas_topic, key, value, settings.partition) for key, value in self.changed.items()
+        ]
         return BatchPlan(
             records=self.records,
-            next_offsets=self.next_offsets,
+            next_offsets=next_offsets,
             changed=self.changed,
             state_changes=self.state_changes,
             held_changes=self.held_changes,
@@ -230,22 +210,22 @@ class _Batch:
             unmatched=self.unmatched,
             failed_hooks=self.failed_hooks,
             forwarded=self.forwarded,
-            expired_count=self.expired_count,
-            resumable=self.resumable,
+            expired_count=expired_count,
+            resumable=list(self.resumable),
         )
 
-    def _take_record(self, record: InputRecord) -> None:
-        key = record.key
+    def take_record(self, record: InputRecord) -> None:
+        """Decide a record of the log."""
+        key, settings = record.key, self.settings
         if not key:
             if record.topic == self.settings.intake_topic and is_reread(record):
                 return
             self._refuse(record, Outcome.MALFORMED, "the record has no key; the key must be the saga id")
             return
-        if len(key) + len(record.value or b"") > self.settings.record_bytes_max:
-            self._refuse(record, Outcome.TOO_LARGE, f"more than {self.settings.record_bytes_max} bytes")
+        if len(key) + len(record.value or b"") > settings.record_bytes_max:
+            self._refuse(record, Outcome.TOO_LARGE, f"more than {settings.record_bytes_max} bytes")
             return
         saga = self._load(key)
-        settings = self.settings
         is_intake = record.topic == settings.intake_topic
         if saga is None and not is_intake:
             partition = home(key, settings.home_partitions)
@@ -259,77 +239,95 @@ class _Batch:
         except MalformedError as error:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
-        decision = self._decide(key, saga, received)
-        if decision.outcome in CHANGING:
-            self._apply(key, saga, decision)
-        elif decision.outcome is Outcome.DUPLICATE:
-            self._note(record, decision.outcome, decision.reason, received)  # normal where delivery is at least once
+        decision = self._decide(saga, received)
+        outcome, reason = decision.outcome, decision.reason
+        if outcome in CHANGING:
+            excess = self._apply(key, saga, decision)
+            if not excess:
+                return
+            outcome, reason = Outcome.TOO_LARGE, excess
+        if outcome is Outcome.DUPLICATE:
+            self._note(record, outcome, reason, received)  # normal where delivery is at least once
         else:
-            self._refuse(record, decision.outcome, decision.reason, received)
+            self._refuse(record, outcome, reason, received)
 
-    def _resume(self, key: bytes, saga: Saga, at_ms: int) -> Saga:
-        """Let a held saga go on, if it may: a new input must not overtake what it holds."""
-        while self.can_resume(saga):
-            self._take_internal(Resumed(SagaId(key.decode()), at_ms))
-            saga = self.working[key]
-        return saga
-
-    def _take_internal(self, received: Input) -> None:
+    def take_internal(self, received: Input) -> None:
+        """Decide an input from inside the engine."""
         key = received.saga_id.encode()
         saga = self._load(key)
-        decision = self._decide(key, saga, received)
+        decision = self._decide(saga, received)
         if decision.outcome in CHANGING:
-            self._apply(key, saga, decision)
-            return
+            excess = self._apply(key, saga, decision)
+            if not excess:
+                return
+            decision = _without_room(saga, received, excess, self.machine.revision)
+            if decision.outcome in CHANGING and not self._apply(key, saga, decision):
+                return
         self.outcomes[decision.outcome] += 1
         if saga is not None and decision.saga is not None and decision.saga is not saga:
             self._drop_held(key, saga, decision.saga, decision)
 
-    def _load(self, key: bytes) -> Saga | None:
-        saga = self.working.get(key)
-        if saga is None:
-            value = self.pending[key] if key in self.pending else self.stored.get(key)
-            if value is not None:
-                saga = decode_saga(value)
-                self.working[key] = saga
-                self.before[key] = saga
+    def _resume(self, key: bytes, saga: Saga | None, at_ms: int) -> Saga | None:
+        """Let a held saga go on, if it may: a new input must not overtake what it holds."""
+        while saga is not None and self.can_resume(saga):
+            self.take_internal(Resumed(SagaId(key.decode()), at_ms))
+            saga = self._load(key)
         return saga
 
-    def _decide(self, key: bytes, saga: Saga | None, received: Input) -> Decision:
+    def _load(self, key: bytes) -> Saga | None:
+        value = self.changed.get(key)
+        if value is None:
+            value = self.pending[key] if key in self.pending else self.stored.get(key)
+        return decode_saga(value) if value is not None else None
+
+    def _decide(self, saga: Saga | None, received: Input) -> Decision:
         decision = decide(self.machine, saga, received)
         for failure in decision.failures:
             state = decision.saga.current_state if decision.saga is not None else ""
             self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
-        if self.is_exact and decision.outcome in CHANGING and decision.saga is not None:
-            size = len(key) + max(
-                len(encode_saga(decision.saga)),
-                *(len(encode_message(command.label, command.payload)) for command in decision.commands),
-                0,
-            )
-            if size > self.settings.record_bytes_max:
-                reason = f"it would make a record of {size} bytes; at most {self.settings.record_bytes_max} fit"
-                if saga is not None and type(received) is Resumed:
-                    if saga.hold is not None and saga.hold.command is not None:
-                        return _hold_on(saga, reason, self.machine.revision, saga.hold.command)
-                    saga = drop_oldest_held(saga)
-                return Decision(Outcome.TOO_LARGE, saga, reason=reason)
         return decision
 
-    def _apply(self, key: bytes, saga: Saga | None, decision: Decision) -> None:
-        entered = decision.saga
-        assert entered is not None
-        if saga is None:
-            self.before[key] = None
-        self.working[key] = entered
+    def _apply(self, key: bytes, before: Saga | None, decision: Decision) -> str:
+        """Take over a decision that changes a saga; returns why that cannot be, in one sentence."""
+        saga = decision.saga
+        assert saga is not None
+        value = encode_saga(saga)
+        largest = len(value)
+        commands: list[OutputRecord] = []
+        for command in decision.commands:
+            text = encode_message(command.label, command.payload)
+            largest = max(largest, len(text))
+            for topic, partition in self.command_places[command.channel]:
+                commands.append(OutputRecord(topic, key, text, partition))
+        if len(key) + largest > self.settings.record_bytes_max:
+            return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"
+        self.records += commands
         self.outcomes[decision.outcome] += 1
         if decision.outcome is Outcome.ADVANCED or decision.outcome is Outcome.CREATED:
-            self.entered[(entered.current_state, entered.latest_event)] += 1
-        for command in decision.commands:
-            value = encode_message(command.label, command.payload)
-            self.record_bytes = max(self.record_bytes, len(key) + len(value))
-            for topic in self.settings.command_topics[command.channel]:
-                partition = self.settings.partition if topic in self.settings.aligned_topics else None
-                self.records.append(OutputRecord(topic, key, value, partition))
+            self.entered[(saga.current_state, saga.latest_event)] += 1
+        self._put(key, before, saga, value)
+        return ""
+
+    def _put(self, key: bytes, before: Saga | None, saga: Saga, value: bytes) -> None:
+        """Note a changed saga, and what its change means for memory."""
+        self.changed[key] = value
+        if before is not None:
+            self.state_changes[before.current_state] -= 1
+        self.state_changes[saga.current_state] += 1
+        if saga.outbox or (before is not None and before.outbox):
+            self.outboxes[key.decode()] = saga.outbox
+        if _is_held(saga) or (before is not None and _is_held(before)):
+            self._put_held(key, before, saga)
+        if saga.is_final:
+            self.finished.append((parse_timestamp(saga.updated_at), key))
+
+    def _put_held(self, key: bytes, before: Saga | None, saga: Saga) -> None:
+        if before is not None:
+            self.held_changes[before.current_state] -= _is_held(before)
+        self.held_changes[saga.current_state] += _is_held(saga)
+        self.resumable.pop(key.decode(), None)
+        if self.can_resume(saga):
+            self.resumable[key.decode()] = None
 
     def _forward(self, record: InputRecord, partition: int) -> None:
         headers = ((ORIGIN_HEADER, format_origin(record).encode()),)
@@ -358,7 +356,7 @@ class _Batch:
     def _drop_held(self, key: bytes, saga: Saga, freed: Saga, decision: Decision) -> None:
         """A held event turned out to change nothing: it leaves the saga and is kept like any other such input."""
         event = saga.held[0]
-        self.working[key] = freed
+        self._put(key, saga, freed, encode_saga(freed))
         record = StoredRecord(
             topic=self.settings.sagas_topic,
             partition=self.settings.partition,
@@ -380,23 +378,27 @@ class _Batch:
         reason, label = reason[:_REASON_LENGTH_MAX], label[:_NAME_LENGTH_MAX]
         self.unmatched.append(Unmatched(outcome, reason, format_origin(record), saga_id, label))
 
-    def _expire(self, now_ms: int) -> None:
+    def _expire(self, now_ms: int) -> int:
         before_ms = now_ms - self.settings.retention_finished_ms
-        self.expired_count, expired = self.stored.expired(before_ms, EXPIRED_PER_BATCH_MAX, skip=self.pending_expired)
+        count, expired = self.stored.expired(before_ms, EXPIRED_PER_BATCH_MAX, skip=self.pending_expired)
         for key in expired:
             if key not in self.changed and key not in self.pending:
                 self.changed[key] = None
-                self.records.append(OutputRecord(self.settings.sagas_topic, key, None, self.settings.partition))
+        return count
 
 
 def _is_held(saga: Saga) -> bool:
     return bool(saga.held or saga.hold)
 
 
-def _hold_on(saga: Saga, reason: str, revision: str, command: str) -> Decision:
-    """The command of a held saga has been made, and is too large to be sent."""
-    hold = Hold(reason, revision, command)
-    return Decision(Outcome.HELD, msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold), reason=reason)
+def _without_room(saga: Saga | None, received: Input, reason: str, revision: str) -> Decision:
+    """What becomes of an input from inside the engine whose result would make a record that is too large."""
+    if saga is not None and type(received) is Resumed:
+        if saga.hold is not None and saga.hold.command is not None:  # its command has been made, and cannot be sent
+            hold = Hold(reason, revision, saga.hold.command)
+            return Decision(Outcome.HELD, msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold), reason=reason)
+        saga = drop_oldest_held(saga)
+    return Decision(Outcome.TOO_LARGE, saga, reason=reason)
 
 
 def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:

@@ -14,7 +14,8 @@ from typing import Any, Final, final
 
 import msgspec
 
-from flowmachine.core.definition import BusinessId, Payload
+from flowmachine.core.definition import BusinessId, Payload, PayloadText, StateId
+from flowmachine.core.payload import encode_payload
 from flowmachine.core.saga import RECORD_VERSION, HeldEvent, History, OutboxEntry, Saga
 from flowmachine.core.timestamps import format_timestamp
 
@@ -50,7 +51,7 @@ class Document(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     is_final: bool
     business_state_id: BusinessId
     business_state_description: str
-    metadata: Payload
+    metadata: PayloadText
 
 
 @final
@@ -62,7 +63,7 @@ class _Entry(msgspec.Struct, gc=False):
 class _Found(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What is read: three fields must be there, and any other may be missing or null."""
 
-    current_state: str
+    current_state: StateId
     metadata: Payload | None
     history: History
     latest_event: str | None = None
@@ -126,7 +127,7 @@ def decode_document(value: bytes) -> Saga:
         associated_entity_id=found.associated_entity_id or "",
         created_at=ours.created_at,
         updated_at=ours.updated_at,
-        metadata=found.metadata or {},
+        metadata=encode_payload(found.metadata or {}),
         history=found.history,
         is_final=bool(found.is_final),
         outbox=ours.outbox,

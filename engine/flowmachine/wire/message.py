@@ -9,7 +9,7 @@ from typing import TypeVar, final
 
 import msgspec
 
-from flowmachine.core.definition import Payload
+from flowmachine.core.definition import Payload, PayloadText
 
 T = TypeVar("T")
 
@@ -18,11 +18,11 @@ DEPTH_MAX = 200
 
 
 @final
-class Message(msgspec.Struct, frozen=True, rename="camel"):
-    """A command or an event."""
+class Message(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """A command or an event that was read."""
 
     message_label: str
-    message_payload: Payload
+    message_payload: Payload = {}
 
 
 class MalformedError(ValueError):
@@ -30,24 +30,40 @@ class MalformedError(ValueError):
 
 
 @final
-class _Received(msgspec.Struct, gc=False, rename="camel"):
+class MessageText(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """A command or an event to write."""
+
+    message_label: str
+    message_payload: Payload | PayloadText
+
+
+@final
+class _Lenient(msgspec.Struct, gc=False, rename="camel"):
     message_label: str
     message_payload: Payload | None = None
 
 
-_decode_received = msgspec.json.Decoder(_Received).decode
+_decode_strictly = msgspec.json.Decoder(Message).decode
+_decode_leniently = msgspec.json.Decoder(_Lenient).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def decode_message(value: bytes | None) -> Message:
     """The message in a record's value. Raises MalformedError."""
-    received = decode_json(_decode_received, value)
-    return Message(received.message_label, received.message_payload or {})
+    return decode_json(_decode, value)
 
 
-def encode_message(label: str, payload: Payload) -> bytes:
+def encode_message(label: str, payload: Payload | PayloadText) -> bytes:
     """A record's value for a command or an event."""
-    return _encode(Message(label, payload))
+    return _encode(MessageText(label, payload))
+
+
+def _decode(value: bytes) -> Message:
+    try:
+        return _decode_strictly(value)
+    except msgspec.ValidationError:  # a payload that is null, or no message
+        received = _decode_leniently(value)
+        return Message(received.message_label, received.message_payload or {})
 
 
 def decode_json(decode: Callable[[bytes], T], value: bytes | None) -> T:

@@ -4,6 +4,7 @@ import base64
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from flowmachine.adapters.javascript import JavaScriptHooks
@@ -218,8 +219,8 @@ def test_source_is_decoded(encoding: Any) -> None:
 
 def test_what_went_in_stays_as_it_was() -> None:
     metadata = {"numbers": [random.random() for _ in range(3)], "nested": {"a": None}}
-    before = str(metadata)
+    before = msgspec.json.encode(metadata)
     saga = saga_after(order_machine(), metadata=metadata)
     build = JavaScriptHooks().build_payload("export default ({saga}) => ({payload: saga.metadata})", "x")
     assert build(SagaId(SAGA_ID), saga) == metadata
-    assert str(saga.metadata) == before
+    assert bytes(saga.metadata) == before

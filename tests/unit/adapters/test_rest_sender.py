@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, RestEndpoint, RestSender, open_session
 from flowmachine.adapters.rest.session import describe_failure
+from flowmachine.core.payload import encode_payload
 from flowmachine.errors import ConfigurationError, TransientError
 from tests.support.api_fakes import ApiSetup, order_record
 
@@ -120,7 +121,9 @@ def build_sender(service: Service, session: aiohttp.ClientSession, **changes: An
 
 async def send(sender: RestSender, saga_id: str = "order-1", key: str = "order-1:2") -> None:
     async with asyncio.timeout(20):
-        await sender.send(saga_id=saga_id, label="executePayment", payload={"total": 1.5}, idempotency_key=key)
+        await sender.send(
+            saga_id=saga_id, label="executePayment", payload=encode_payload({"total": 1.5}), idempotency_key=key
+        )
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])

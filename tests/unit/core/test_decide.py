@@ -6,6 +6,7 @@ from flowmachine.core.decide import HELD_EVENTS_MAX, decide
 from flowmachine.core.definition import Machine, SagaId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed, Input
 from flowmachine.core.merge import merge_deep
+from flowmachine.core.payload import decode_payload, encode_payload
 from flowmachine.core.saga import OutboxEntry, Saga
 from tests.support.builders import (
     NOW,
@@ -72,13 +73,15 @@ def test_a_saga_remembers_the_other_revisions_that_have_moved_it_the_latest_ten(
 def test_creation_enters_the_initial_state_and_sends_its_command_with_the_metadata() -> None:
     decision = decide(ORDERS, None, create({"items": 2}))
     assert decision.outcome is Outcome.CREATED
-    assert decision.commands == (SendCommand(command("executePayment").channel, "executePayment", {"items": 2}),)
+    assert decision.commands == (
+        SendCommand(command("executePayment").channel, "executePayment", encode_payload({"items": 2})),
+    )
     saga = decision.saga
     assert saga is not None
     assert (saga.v, saga.seq, saga.revision) == (1, 1, "r1")
     assert (saga.current_state, saga.latest_event, saga.is_final) == ("paying", "__created__", False)
     assert (saga.business_state_id, saga.business_state_description) == (1, "In progress")
-    assert (saga.associated_entity_id, saga.metadata) == ("entity-1", {"items": 2})
+    assert (saga.associated_entity_id, decode_payload(saga.metadata)) == ("entity-1", {"items": 2})
     assert (saga.created_at, saga.updated_at) == (NOW, NOW)
     assert (saga.outbox, saga.held, saga.timers) == ((), (), ())
 
@@ -122,10 +125,10 @@ def test_listed_event_moves_the_saga_and_sends_the_command_with_the_merged_metad
     decision = decide(ORDERS, saga, event("paymentExecuted", {"price": {"gross": 2}}, at_ms=NOW_MS + 1_234))
     merged = {"items": 2, "price": {"gross": 2}}
     assert decision.outcome is Outcome.ADVANCED
-    assert decision.commands == (SendCommand(command("prepareOrder").channel, "prepareOrder", merged),)
+    assert decision.commands == (SendCommand(command("prepareOrder").channel, "prepareOrder", encode_payload(merged)),)
     moved = decision.saga
     assert moved is not None
-    assert (moved.seq, moved.current_state, moved.latest_event, moved.metadata) == (
+    assert (moved.seq, moved.current_state, moved.latest_event, decode_payload(moved.metadata)) == (
         2,
         "preparing",
         "paymentExecuted",
@@ -138,12 +141,14 @@ def test_listed_event_moves_the_saga_and_sends_the_command_with_the_merged_metad
 def test_machine_decides_how_metadata_are_merged() -> None:
     deep = small_machine(merge=merge_deep)
     saga = saga_after(deep, metadata={"price": {"net": 1}})
-    assert advance(deep, saga, event("step", {"price": {"gross": 2}})).metadata == {"price": {"net": 1, "gross": 2}}
+    assert decode_payload(advance(deep, saga, event("step", {"price": {"gross": 2}})).metadata) == {
+        "price": {"net": 1, "gross": 2}
+    }
 
 
 def test_event_without_payload_leaves_the_metadata() -> None:
     saga = saga_after(ORDERS, metadata={"items": 2})
-    assert advance(ORDERS, saga, event("paymentExecuted")).metadata == {"items": 2}
+    assert decode_payload(advance(ORDERS, saga, event("paymentExecuted")).metadata) == {"items": 2}
 
 
 def test_history_has_flow_managers_form_with_and_without_business_events() -> None:
@@ -315,11 +320,11 @@ def test_settling_never_turns_the_time_back() -> None:
 def test_commands_over_http_wait_in_the_outbox_and_others_are_sent() -> None:
     whole = rest_machine()
     decision = decide(whole, None, create({"a": 1}))
-    assert decision.commands == (SendCommand(command("tell", "twofold").channel, "tell", {"a": 1}),)
+    assert decision.commands == (SendCommand(command("tell", "twofold").channel, "tell", encode_payload({"a": 1})),)
     assert decision.saga is not None
     assert decision.saga.outbox == (
-        OutboxEntry("1", "rest", "work", {"a": 1}),
-        OutboxEntry("1.2", "rest", "notify", {"a": 1}, is_side_command=True),
+        OutboxEntry("1", "rest", "work", encode_payload({"a": 1})),
+        OutboxEntry("1.2", "rest", "notify", encode_payload({"a": 1}), is_side_command=True),
     )
 
 
@@ -364,7 +369,7 @@ def test_command_and_a_side_command_that_look_alike_stay_apart() -> None:
 def test_outbox_keeps_the_payload_of_its_time() -> None:
     whole = rest_machine()
     saga = saga_after(whole, event("step", {"a": 2}), metadata={"a": 1})
-    assert [entry.payload for entry in saga.outbox] == [{"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}]
+    assert [decode_payload(entry.payload) for entry in saga.outbox] == [{"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}]
 
 
 def test_delivered_command_leaves_the_outbox_alone() -> None:
@@ -461,7 +466,7 @@ def test_resumed_saga_applies_its_oldest_held_event_with_the_time_of_that_event(
     assert [sent.label for sent in decision.commands] == ["deliverOrder"]
     moved = decision.saga
     assert moved is not None
-    assert (moved.current_state, moved.metadata, moved.updated_at) == ("delivering", {"a": 1}, LATER)
+    assert (moved.current_state, decode_payload(moved.metadata), moved.updated_at) == ("delivering", {"a": 1}, LATER)
     assert [each.label for each in moved.held] == ["orderDelivered"]
     assert advance(ORDERS, moved, resumed()).current_state == "delivered"
 

@@ -9,6 +9,7 @@ from flowmachine.core.actions import Outcome
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import Command, HookError, Machine, Payload, SagaId
 from flowmachine.core.merge import UNDEFINED, merge_deep
+from flowmachine.core.payload import decode_payload
 from flowmachine.core.saga import Hold, Saga
 from flowmachine.partition.plan import Partition
 from tests.support.builders import (
@@ -35,11 +36,11 @@ from tests.support.builders import (
 
 
 def failing(saga_id: SagaId, saga: Saga) -> Payload:
-    raise HookError(f"no payload for {saga.metadata.get('name')}")
+    raise HookError(f"no payload for {decode_payload(saga.metadata).get('name')}")
 
 
 def working(saga_id: SagaId, saga: Saga) -> Payload:
-    return {"id": saga_id, "state": saga.current_state, "seen": saga.metadata}
+    return {"id": saga_id, "state": saga.current_state, "seen": decode_payload(saga.metadata)}
 
 
 def built(label: str, build: Any, channel: str = "log") -> Command:
@@ -87,7 +88,7 @@ def test_saga_enters_its_state_and_waits_with_the_reason() -> None:
     plan = plan_and_confirm(partition, [create_record({"name": "Ada"}), event_record("paid", {"sum": 1})])
     saga = get_saga(partition)
     assert saga.hold == Hold("no payload for Ada", "r1", "pack")
-    assert (saga.current_state, saga.seq, saga.metadata) == ("open", 2, {"name": "Ada", "sum": 1})
+    assert (saga.current_state, saga.seq, decode_payload(saga.metadata)) == ("open", 2, {"name": "Ada", "sum": 1})
     assert [each["state"] for each in history_of(saga)["states"]] == ["new", "open"]
     assert commands_of(plan) == [(COMMANDS, "tell")]
     assert plan.outcomes == {Outcome.CREATED: 1, Outcome.ADVANCED: 1}
@@ -138,7 +139,7 @@ def test_command_goes_out_with_a_corrected_machine_and_then_what_waited() -> Non
     assert [(each.outcome, each.label) for each in plan.unmatched] == [(Outcome.FINISHED, "nonsense")]
     saga = get_saga(partition)
     assert (saga.current_state, saga.held, +partition.sagas.held_by_state) == ("shipped", (), {})
-    assert saga.metadata == {"name": "Ada", "sum": 1, "packed": True}
+    assert decode_payload(saga.metadata) == {"name": "Ada", "sum": 1, "packed": True}
 
 
 def test_event_that_comes_with_the_corrected_machine_does_not_overtake() -> None:
@@ -192,7 +193,12 @@ def test_command_over_http_enters_the_outbox_once_it_can_be_made() -> None:
     partition = under(shop(working, "r2", channel="rest"), partition)
     plan_and_confirm(partition, internal=[resumed()])
     (entry,) = get_saga(partition).outbox
-    assert (entry.id, entry.label, entry.payload["state"], entry.is_side_command) == ("3", "pack", "open", False)
+    assert (entry.id, entry.label, decode_payload(entry.payload)["state"], entry.is_side_command) == (
+        "3",
+        "pack",
+        "open",
+        False,
+    )
 
 
 def test_side_command_that_cannot_be_made_is_left_out_and_holds_nothing() -> None:
@@ -226,7 +232,7 @@ def test_event_that_cannot_be_merged_is_held_and_keeps_its_place() -> None:
         ],
     )
     saga = get_saga(partition)
-    assert (saga.hold, saga.metadata) == (Hold("bad value", "r1"), {"a": "good"})
+    assert (saga.hold, decode_payload(saga.metadata)) == (Hold("bad value", "r1"), {"a": "good"})
     assert [each.payload["a"] for each in saga.held] == ["bad", 3]
     assert plan.outcomes == {Outcome.CREATED: 1, Outcome.ADVANCED: 1, Outcome.HELD: 2}
     partition = under(merging(refusing, "r2"), partition)
@@ -236,7 +242,7 @@ def test_event_that_cannot_be_merged_is_held_and_keeps_its_place() -> None:
     partition = under(merging(lambda old, new: UNDEFINED, "r3"), partition)
     plan_and_confirm(partition, internal=[resumed(), resumed()])
     saga = get_saga(partition)
-    assert (saga.hold, saga.held, saga.metadata) == (None, (), {"a": 3})
+    assert (saga.hold, saga.held, decode_payload(saga.metadata)) == (None, (), {"a": 3})
     assert len(history_of(saga)["events"]) == 4
 
 
@@ -267,7 +273,7 @@ def test_hook_sees_the_saga_in_its_new_state() -> None:
     seen: list[tuple[str, str, Payload]] = []
 
     def watch(saga_id: SagaId, saga: Saga) -> Payload:
-        seen.append((saga_id, saga.current_state, saga.metadata))
+        seen.append((saga_id, saga.current_state, decode_payload(saga.metadata)))
         return {}
 
     whole = shop(watch, "r1")

@@ -2,16 +2,17 @@
 
 import pytest
 
+from flowmachine.core.payload import decode_payload, encode_payload
 from flowmachine.core.saga import OutboxEntry
 from flowmachine.runtime.delivery import Delivery, DeliverySettings
 from tests.support.delivery_fakes import HeldSender, RecordingObserver, Settled
 
-MAIN_1 = OutboxEntry("1", "http", "executePayment", {"total": 1})
-MAIN_2 = OutboxEntry("2", "http", "prepareOrder", {"total": 2})
-MAIN_3 = OutboxEntry("3", "http", "deliverOrder", {})
-SIDE_1 = OutboxEntry("1.1", "http", "tellCustomer", {}, is_side_command=True)
-SIDE_2 = OutboxEntry("1.2", "http", "countOrder", {}, is_side_command=True)
-FAILED_1 = OutboxEntry("1", "http", "executePayment", {"total": 1}, failure="answered 500")
+MAIN_1 = OutboxEntry("1", "http", "executePayment", encode_payload({"total": 1}))
+MAIN_2 = OutboxEntry("2", "http", "prepareOrder", encode_payload({"total": 2}))
+MAIN_3 = OutboxEntry("3", "http", "deliverOrder", encode_payload({}))
+SIDE_1 = OutboxEntry("1.1", "http", "tellCustomer", encode_payload({}), is_side_command=True)
+SIDE_2 = OutboxEntry("1.2", "http", "countOrder", encode_payload({}), is_side_command=True)
+FAILED_1 = OutboxEntry("1", "http", "executePayment", encode_payload({"total": 1}), failure="answered 500")
 
 AT_ONCE = DeliverySettings(attempts_max=3, side_attempts_max=2, pause_first_seconds=0, pause_seconds_max=0)
 
@@ -37,7 +38,11 @@ async def bench() -> Bench:
 async def test_command_is_sent_with_a_stable_key_and_settled(bench: Bench) -> None:
     bench.update(MAIN_1)
     attempt = await bench.sender.next_attempt()
-    assert (attempt.saga_id, attempt.label, attempt.payload) == ("order-1", "executePayment", {"total": 1})
+    assert (attempt.saga_id, attempt.label, decode_payload(attempt.payload)) == (
+        "order-1",
+        "executePayment",
+        {"total": 1},
+    )
     assert attempt.idempotency_key == "order-1:1"
     assert bench.delivery.in_flight == 1
     attempt.succeed()
@@ -126,7 +131,7 @@ async def test_failed_command_is_left_alone_and_the_next_one_goes(bench: Bench) 
 
 
 async def test_channel_that_is_gone_fails_its_commands(bench: Bench) -> None:
-    bench.update(OutboxEntry("1", "removed", "executePayment", {}))
+    bench.update(OutboxEntry("1", "removed", "executePayment", encode_payload({})))
     assert await bench.settled.next() == ("order-1", "1", "its channel is not in this machine")
     assert bench.observer.commands == [("removed", "failed")]
 

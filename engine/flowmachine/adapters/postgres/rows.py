@@ -6,7 +6,8 @@ from typing import Any, Final, LiteralString, final
 
 import msgspec
 
-from flowmachine.core.definition import BusinessId, Payload
+from flowmachine.core.definition import BusinessId, Payload, PayloadText, StateId
+from flowmachine.core.payload import encode_payload
 from flowmachine.core.saga import RECORD_VERSION, HeldEvent, History, OutboxEntry, Saga
 from flowmachine.core.timestamps import format_timestamp
 from flowmachine.ports import Refused, SagaCopy
@@ -63,7 +64,7 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     associated_entity_id: str
     created_at: str
     updated_at: str
-    metadata: Payload
+    metadata: PayloadText
     history: History
     pending: Pending | None
 
@@ -109,14 +110,14 @@ def decode_row(row: _RowValues) -> tuple[str, Saga | Refused]:
             v=RECORD_VERSION,
             seq=seq,
             revision=revision,
-            current_state=state,
+            current_state=StateId(state),
             latest_event=event,
             business_state_id=_decode_business_id(business_id),
             business_state_description=business_text,
             associated_entity_id=entity,
             created_at=_format_time(created),
             updated_at=_format_time(updated),
-            metadata=_decode_payload(metadata),
+            metadata=encode_payload(_decode_payload(metadata)),  # as we write it
             history=History(msgspec.Raw((states or "[]").encode()), msgspec.Raw((events or "[]").encode())),
             is_final=is_final,
             outbox=pending.outbox,

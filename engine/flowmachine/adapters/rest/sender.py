@@ -18,9 +18,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from flowmachine.adapters.rest.session import HostSlots, describe_failure
-from flowmachine.core.definition import Payload
+from flowmachine.core.definition import PayloadText
 from flowmachine.errors import ConfigurationError, Problem, TransientError
-from flowmachine.wire.message import Message
+from flowmachine.wire.message import MessageText
 
 IGNORED_BODY_BYTES_MAX: Final = 65_536
 """Reading this much is cheaper than a new connection; beyond it, it is not."""
@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 @final
 class _Body(msgspec.Struct, frozen=True, gc=False):
     key: str
-    value: Message
+    value: MessageText
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class RestSender:
         self._slot = slots.of(self._url)
         self._name = f"{endpoint.method} {self._url.with_user(None).with_query(None).with_fragment(None)}"
 
-    async def send(self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str) -> None:
+    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
         """As the port says. The time spent waiting for a slot of the host does not count."""
         headers = self._headers.copy()
         headers["Idempotency-Key"] = quote(idempotency_key, safe=_VISIBLE)
-        body = _encode(_Body(saga_id, Message(label, payload)))
+        body = _encode(_Body(saga_id, MessageText(label, payload)))
         async with self._slot:
             status = await self._request(body, headers)
         if not 200 <= status < 300:
