@@ -239,30 +239,21 @@ class _Batch:
         except MalformedError as error:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
-        decision = self._decide(saga, received)
-        outcome, reason = decision.outcome, decision.reason
-        if outcome in CHANGING:
-            excess = self._apply(key, saga, decision)
-            if not excess:
-                return
-            outcome, reason = Outcome.TOO_LARGE, excess
-        if outcome is Outcome.DUPLICATE:
-            self._note(record, outcome, reason, received)  # normal where delivery is at least once
-        else:
-            self._refuse(record, outcome, reason, received)
+        decision = self._take(key, saga, received)
+        if decision.outcome is Outcome.DUPLICATE:
+            self._note(record, decision.outcome, decision.reason, received)  # normal where delivery is at least once
+        elif decision.outcome not in CHANGING:
+            self._refuse(record, decision.outcome, decision.reason, received)
 
     def take_internal(self, received: Input) -> None:
         """Decide an input from inside the engine."""
         key = received.saga_id.encode()
         saga = self._load(key)
-        decision = self._decide(saga, received)
+        decision = self._take(key, saga, received)
+        if decision.outcome is Outcome.TOO_LARGE:
+            decision = self._without_room(key, saga, received, decision)
         if decision.outcome in CHANGING:
-            excess = self._apply(key, saga, decision)
-            if not excess:
-                return
-            decision = _without_room(saga, received, excess, self.machine.revision)
-            if decision.outcome in CHANGING and not self._apply(key, saga, decision):
-                return
+            return
         self.outcomes[decision.outcome] += 1
         if saga is not None and decision.saga is not None and decision.saga is not saga:
             self._drop_held(key, saga, decision.saga, decision)
@@ -280,12 +271,29 @@ class _Batch:
             value = self.pending[key] if key in self.pending else self.stored.get(key)
         return decode_saga(value) if value is not None else None
 
-    def _decide(self, saga: Saga | None, received: Input) -> Decision:
+    def _take(self, key: bytes, saga: Saga | None, received: Input) -> Decision:
+        """Decide an input and take over what it changes. What would make too large a record changes nothing."""
         decision = decide(self.machine, saga, received)
         for failure in decision.failures:
             state = decision.saga.current_state if decision.saga is not None else ""
             self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
+        if decision.outcome in CHANGING:
+            excess = self._apply(key, saga, decision)
+            if excess:
+                return Decision(Outcome.TOO_LARGE, saga, reason=excess)
         return decision
+
+    def _without_room(self, key: bytes, saga: Saga | None, received: Input, refused: Decision) -> Decision:
+        """What becomes of an input from inside the engine whose result would make a record that is too large."""
+        if saga is None or type(received) is not Resumed:
+            return refused
+        if saga.hold is None or saga.hold.command is None:
+            return msgspec.structs.replace(refused, saga=drop_oldest_held(saga))
+        # The command of a held saga has been made, and cannot be sent.
+        hold = Hold(refused.reason, self.machine.revision, saga.hold.command)
+        kept = msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold)
+        held = Decision(Outcome.HELD, kept, reason=refused.reason)
+        return refused if self._apply(key, saga, held) else held
 
     def _apply(self, key: bytes, before: Saga | None, decision: Decision) -> str:
         """Take over a decision that changes a saga; returns why that cannot be, in one sentence."""
@@ -389,16 +397,6 @@ class _Batch:
 
 def _is_held(saga: Saga) -> bool:
     return bool(saga.held or saga.hold)
-
-
-def _without_room(saga: Saga | None, received: Input, reason: str, revision: str) -> Decision:
-    """What becomes of an input from inside the engine whose result would make a record that is too large."""
-    if saga is not None and type(received) is Resumed:
-        if saga.hold is not None and saga.hold.command is not None:  # its command has been made, and cannot be sent
-            hold = Hold(reason, revision, saga.hold.command)
-            return Decision(Outcome.HELD, msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold), reason=reason)
-        saga = drop_oldest_held(saga)
-    return Decision(Outcome.TOO_LARGE, saga, reason=reason)
 
 
 def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:
