@@ -2,7 +2,7 @@
 
 1. the FlowMachine and its children are read (`gather`); a FlowMachine that is being deleted goes to `_delete`
 2. it is judged, as `flowmachine check` does; an invalid one keeps the children that it has
-3. children are written where they are not in step (`apply`), those that must not exist are deleted
+3. children are written where they are not in step, those that must not exist are deleted (`apply_children`)
 4. status and events follow from what was seen
 
 What lies outside (Secrets, Kafka, engines) is asked by the worker on its own time, because Kafka may let us wait. As
@@ -19,23 +19,22 @@ from flowmachine.config.documents import as_object
 from flowmachine.config.resource import FlowMachine
 from flowmachine.errors import ConfigurationError, Problem
 from flowmachine_operator.apply import Applier, has_finalizer
+from flowmachine_operator.apply_children import apply_children
 from flowmachine_operator.build.config_map import build_config_map, config_map_name, encode_document
 from flowmachine_operator.build.document import EngineDocument, build_document, literals_name
 from flowmachine_operator.build.identity import short_hash
 from flowmachine_operator.build.subject import EngineDefaults, Manifest, Subject
-from flowmachine_operator.errors import ApiRefusedError, ApiUnavailableError
 from flowmachine_operator.gather import (
     Observed,
     count_pods,
     gather_observed,
     gather_outside,
     gather_secrets,
-    secret_version,
 )
 from flowmachine_operator.kafka_facts import remove_topics
-from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, Kind
+from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT
 from flowmachine_operator.kube_api import KubeApi
-from flowmachine_operator.plan.children import ChildOptions, build_children, keeps_deployment
+from flowmachine_operator.plan.children import ChildOptions
 from flowmachine_operator.plan.conditions import parse_conditions, plan_conditions
 from flowmachine_operator.plan.facts import Facts, KafkaFacts, Outside
 from flowmachine_operator.plan.judge import Judgement
@@ -68,14 +67,6 @@ class Pass:
     question: Question | None = None
     is_in_hand: bool = True
     """False: look again soon, without anything having changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """The children after a pass."""
-
-    deployment: Manifest | None
-    refusals: tuple[str, ...] = ()
 
 
 class Reconciler:
@@ -140,7 +131,7 @@ class Reconciler:
             problems=problems,
             engines=read_engines(deployment),
         )
-        return await self._report(seen, facts, deployment, resource=None, sagas=None)
+        return await self._report(seen, facts, deployment, sagas=None)
 
     async def _bring_into_step(
         self,
@@ -154,7 +145,7 @@ class Reconciler:
         scaling, current = subject.resource.spec.scaling, read_replicas(seen.children.get(DEPLOYMENT))
         kafka = KafkaFacts() if outside is None else outside.kafka
         replicas = plan_replicas(kafka.partitions, scaling, current, homes=kafka.home_partitions)
-        written = await self._write_children(seen, subject, document, options, replicas, outside)
+        written = await apply_children(self._applier, seen, subject, document, options, replicas, outside)
         if outside is None:
             return Pass("", question)
         engines = read_engines(written.deployment)
@@ -174,75 +165,8 @@ class Reconciler:
             for old in plan_prune(seen.config_maps, current=current_name, is_rolled_out=is_rolled_out):
                 await self._applier.delete_child(CONFIG_MAP, old)
         sagas = None if counted is None else counted.to_manifest()
-        done = await self._report(seen, facts, written.deployment, resource=subject.resource, sagas=sagas)
+        done = await self._report(seen, facts, written.deployment, sagas=sagas)
         return replace(done, question=question)
-
-    async def _write_children(
-        self,
-        seen: Observed,
-        subject: Subject,
-        document: EngineDocument,
-        options: ChildOptions,
-        replicas: ReplicaPlan,
-        outside: Outside | None,
-    ) -> _Written:
-        refusals: list[str] = []
-        live = self._own_children(seen, subject, refusals)
-        versions = {} if outside is None else dict(outside.secret_versions)
-        wanted = build_children(subject, document, options, replicas=replicas.replicas, secret_versions=versions)
-        for kind, manifest in wanted.items():
-            if kind == DEPLOYMENT or kind in self._foreign(seen, subject):
-                continue
-            there = _config_map(seen, manifest) if kind == CONFIG_MAP else live.get(kind)
-            applied = await self._try_apply(kind, manifest, there, refusals)
-            if kind == SECRET and applied is not None:
-                versions[literals_name(subject)] = secret_version(applied)
-        for kind, there in live.items():
-            if kind not in wanted:
-                await self._applier.delete_child(kind, there)
-        deployment = live.get(DEPLOYMENT)
-        if outside is None or refusals or keeps_deployment(outside, replicas, live):
-            return _Written(deployment, tuple(refusals))
-        wanted = build_children(subject, document, options, replicas=replicas.replicas, secret_versions=versions)
-        if DEPLOYMENT in wanted:
-            deployment = await self._try_apply(DEPLOYMENT, wanted[DEPLOYMENT], deployment, refusals) or deployment
-        return _Written(deployment, tuple(refusals))
-
-    def _foreign(self, seen: Observed, subject: Subject) -> frozenset[Kind]:
-        return frozenset(
-            kind
-            for kind, live in seen.children.items()
-            if find_ownership(live, machine=subject.name, uid=subject.uid) is not Ownership.OURS
-        )
-
-    def _own_children(self, seen: Observed, subject: Subject, refusals: list[str]) -> dict[Kind, Manifest]:
-        own: dict[Kind, Manifest] = {}
-        for kind, live in seen.children.items():
-            whose = find_ownership(live, machine=subject.name, uid=subject.uid)
-            name = as_object(live["metadata"]).get("name")
-            if whose is Ownership.OURS:
-                own[kind] = live
-            elif whose is Ownership.OLD:
-                raise ApiUnavailableError(
-                    f"the {kind.kind} {name} of a deleted FlowMachine of this name is still there"
-                )
-            else:
-                refusals.append(
-                    f"the {kind.kind} {name} exists and is not this FlowMachine's: delete it, or rename the FlowMachine"
-                )
-        return own
-
-    async def _try_apply(
-        self, kind: Kind, manifest: Manifest, live: Manifest | None, refusals: list[str]
-    ) -> Manifest | None:
-        try:
-            return await self._applier.apply_child(manifest, live)
-        except ApiRefusedError as error:
-            name = as_object(manifest["metadata"])["name"]
-            # What is refused in a Secret may be quoted by the API server.
-            said = error.reason if kind == SECRET else str(error)
-            refusals.append(f"the API server refuses the {kind.kind} {name}: {said}")
-            return None
 
     async def _report(
         self,
@@ -250,10 +174,9 @@ class Reconciler:
         facts: Facts,
         deployment: Manifest | None,
         *,
-        resource: FlowMachine | None,
         sagas: Manifest | None,
     ) -> Pass:
-        """Status and events."""
+        """Status and events; without `sagas` what is known of them stays."""
         old = as_object(seen.machine.get("status"))
         before = parse_conditions(old)
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -287,7 +210,7 @@ class Reconciler:
             engines=read_engines(deployment),
             deletion=waits_for,
         )
-        done = await self._report(seen, facts, deployment, resource=None, sagas=None)
+        done = await self._report(seen, facts, deployment, sagas=None)
         return replace(done, is_in_hand=False)
 
     async def _delete_topics(self, seen: Observed, subject: Subject, document: EngineDocument) -> str:
@@ -320,11 +243,6 @@ def _question(subject: Subject, document: EngineDocument) -> Question:
 def _generation(machine: Manifest) -> int:
     generation = as_object(machine["metadata"]).get("generation")
     return generation if isinstance(generation, int) else 0
-
-
-def _config_map(seen: Observed, manifest: Manifest) -> Manifest | None:
-    name = as_object(manifest["metadata"])["name"]
-    return next((item for item in seen.config_maps if as_object(item["metadata"]).get("name") == name), None)
 
 
 def _held_before(seen: Observed) -> int:

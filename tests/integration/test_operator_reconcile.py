@@ -242,7 +242,7 @@ async def test_scale_and_pause(lab: Lab, kafka_broker: KafkaBroker) -> None:
     await lab.run_kubectl("scale", "fm/orders", "--replicas=0")
     assert (await lab.until_ready("orders", reason="Paused"))["status"]["readyReplicas"] == 0
     notes = [event["message"] for event in await lab.kube_events("orders") if event["reason"] == "Scaled"]
-    assert notes == ["from 2 to 1 engines", "from 1 to 0 engines"]
+    assert sorted(notes) == ["from 1 to 0 engines", "from 2 to 1 engines"]
 
 
 async def test_kstatus(lab: Lab, kafka_broker: KafkaBroker) -> None:

@@ -248,7 +248,7 @@ class Lab:
             "namespace": SYSTEM,
             "identity": f"operator-{number}-{uuid.uuid4().hex[:6]}",
             "http_port": str(port),
-            "facts_seconds": "2",
+            "facts_seconds": "1",
             "lease_seconds": "6",
             "log_format": "text",
             **variables,
@@ -378,8 +378,9 @@ async def open_api(kubeconfig: Path) -> KubeApi:
 @pytest.fixture
 async def lab(operator_cluster: OperatorCluster, namespace: str, tmp_path: Path) -> AsyncGenerator[Lab]:
     """A namespace with a node that makes pods ready."""
-    await asyncio.to_thread(install_crd, operator_cluster.kubectl)
     api = await open_api(operator_cluster.cluster.kubeconfig)
+    if await api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}") is None:
+        await asyncio.to_thread(install_crd, operator_cluster.kubectl)
     await forget_lease(api)
     lab = Lab(operator_cluster, namespace, api, tmp_path, operator_cluster.kubeconfig)
     node = asyncio.create_task(lab.run_node())

@@ -115,8 +115,5 @@ def _replace(document: object, path: Path, value: object) -> None:
     *parents, last = path
     for part in parents:
         document = dict(_items(document))[part]
-    if is_array(document):
-        document[int(last)] = value
-        return
-    assert is_object(document), "the dump has the shape of the models"
+    assert is_object(document), "literals are fields of objects in the models, never entries of a list"
     document[str(last)] = value
