@@ -16,7 +16,7 @@ with_tests = $(foreach name,$(1),$(if $(shell find tests/$(name) -name 'test_*.p
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up -----------------------------------------------------------------------------------------------------------
 # .venv is made in three steps, each with a stamp: the bare environment, what FlowMachine runs on, the contributors' tools.
@@ -148,7 +148,7 @@ format: $(DEV) ## Format the code and apply the lint fixes that are safe
 	$(BIN)/ruff format .
 
 .PHONY: test
-test: test-fast test-real ## All tests, real parts included: they are provisioned and cached at first use
+test: test-fast test-real e2e ## All tests, real parts included: they are provisioned and cached at first use
 
 .PHONY: test-fast
 test-fast: $(DEV) ## Tests that need nothing but Python: unit, property, model, simulation, compat
@@ -169,6 +169,10 @@ test-real: $(DEV) ## Tests against real parts: contract, conformance, integratio
 soak: $(DEV) ## A million sagas while engines and brokers die in turn, then the audit (SAGAS=, SEED=)
 	@$(BIN)/python -m dev.kafka provision
 	@PYTHONPATH=engine:. $(BIN)/python -m tests.faults.soak --sagas $(or $(SAGAS),1000000) --seed $(or $(SEED),0)
+
+.PHONY: e2e
+e2e: $(DEV) ## The chart on a real node, from the image of the Dockerfile (needs root and Go, or KUBECONFIG=...)
+	$(PYTEST) tests/e2e
 
 .PHONY: bench
 bench: $(DEV) ## Measure throughput and latency

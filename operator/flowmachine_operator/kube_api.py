@@ -43,6 +43,11 @@ class KubeApi:
         self._configuration: Any = configuration
         self._rest: Any = kube_client.ApiClient(configuration).rest_client
 
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._configuration.host)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._rest.close()

@@ -19,7 +19,7 @@ from dev.images import build_pause_image
 from dev.images.pause import NAME
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RUN = """

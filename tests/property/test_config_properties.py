@@ -16,9 +16,9 @@ from flowmachine.config.load import load_document, load_text
 from flowmachine.config.resource import FlowMachine, dump_document
 from flowmachine.errors import ConfigurationError
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "orders"
-SAGA_JSON: dict[str, Any] = json.loads((EXAMPLES / "saga.json").read_text())
-RESOURCE = dump_document(load_text((EXAMPLES / "flowmachine.yaml").read_bytes(), "x"), reveal_secrets=True)
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SAGA_JSON: dict[str, Any] = json.loads((EXAMPLES / "flow-manager/saga.json").read_text())
+RESOURCE = dump_document(load_text((EXAMPLES / "orders/flowmachine.yaml").read_bytes(), "x"), reveal_secrets=True)
 
 NAMES = sorted(
     {

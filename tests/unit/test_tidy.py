@@ -40,7 +40,7 @@ MARKDOWN_LINK = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 CODE_BLOCK = re.compile(r"^\s*(```+|~~~+).*?^\s*\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
-MAKE_TARGET = re.compile(r"`make ([a-z][a-z-]*)|^\s*(?:\$ )?make ([a-z][a-z-]*)\b", re.MULTILINE)
+MAKE_TARGET = re.compile(r"`make ([a-z][a-z0-9-]*)|^\s*(?:\$ )?make ([a-z][a-z0-9-]*)\b", re.MULTILINE)
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -122,7 +122,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_documents_name_make_targets_that_exist() -> None:
-    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {
         (str(path.relative_to(ROOT)), next(filter(None, found)))
         for path in files_ending(".md")

@@ -103,7 +103,7 @@ async def _lead(
                 lambda namespace, name: Worker(namespace, name, reconciler, watches.options, shared, metrics)
             )
             watches.start(tasks, stopping)
-            tasks.create_task(run_kopf(machines, settings, stopping), name="kopf")
+            tasks.create_task(run_kopf(machines, settings, api.server, stopping), name="kopf")
             tasks.create_task(_stop(stopping), name="stop")
     except* _StoppedError:
         _log.info("the operator was asked to stop")

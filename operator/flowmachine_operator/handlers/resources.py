@@ -5,6 +5,7 @@ machines, and add a finalizer that hangs when the operator is gone. Here nothing
 """
 
 import asyncio
+import dataclasses
 from typing import Any, Final
 
 import kopf
@@ -17,13 +18,15 @@ GROUP, VERSION = FLOW_MACHINE.api_version.split("/")
 _DELETED: Final = "DELETED"
 
 
-async def run_kopf(machines: Machines, settings: Settings, stopping: asyncio.Event) -> None:
+async def run_kopf(machines: Machines, settings: Settings, server: str, stopping: asyncio.Event) -> None:
     """Until asked to stop, by the event or by a signal: kopf takes SIGTERM over, and returns on it."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def _login(**arguments: Any) -> Any:
-        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+        account = kopf.login_with_service_account(**arguments)
+        # kopf would go by the name kubernetes.default.svc: the operator shall work while the cluster's DNS does not.
+        return dataclasses.replace(account, server=server) if account else kopf.login_with_kubeconfig(**arguments)
 
     @kopf.on.event(GROUP, VERSION, FLOW_MACHINE.plural, registry=registry)
     async def _changed(type: str | None, body: kopf.Body, **_: Any) -> None:

@@ -15,7 +15,7 @@ from flowmachine.core.merge import merge_deep, merge_shallow
 
 ROOT = Path(__file__).resolve().parents[3]
 ORDERS = ROOT / "examples" / "orders" / "flowmachine.yaml"
-SAGA_JSON = ROOT / "examples" / "orders" / "saga.json"
+SAGA_JSON = ROOT / "examples" / "flow-manager" / "saga.json"
 PACKAGED = ROOT / "engine" / "flowmachine" / "examples" / "orders.yaml"
 
 DOCUMENT: dict[str, Any] = {

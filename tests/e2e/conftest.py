@@ -1,0 +1,71 @@
+"""A cluster that runs pods, a Kafka that they reach, and the image built from the Dockerfile.
+
+All are ours, on this machine (`dev.cluster` with a node: root and Go are needed). With KUBECONFIG set they are somebody
+else's: FLOWMACHINE_TEST_IMAGE then names an image that this cluster can pull, FLOWMACHINE_TEST_KAFKA_BOOTSTRAP a broker
+that its pods and we can reach.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dev.cluster import Cluster, ClusterSettings, Kubectl, ToolMissingError
+from dev.cluster.node import ensure_node_programs
+from dev.cluster.programs import provision
+from dev.cluster.settings import NODE_ADDRESS
+from dev.images import Image, build_image
+from dev.kafka.settings import EXTRA
+from tests.support.kafka import BOOTSTRAP_VARIABLE, find_session_broker, start_test_broker
+from tests.support.kubernetes import KUBECONFIG_VARIABLE, find_session_cluster
+
+IMAGE_VARIABLE = "FLOWMACHINE_TEST_IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where the test plays."""
+
+    kubectl: Kubectl
+    repository: str
+    tag: str
+    bootstrap: str
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The cluster, with the image at hand, and Kafka."""
+    if os.environ.get(KUBECONFIG_VARIABLE):
+        yield _find_stage(tmp_path_factory.mktemp("kubernetes"))
+        return
+    image = _provision()
+    with Cluster(ClusterSettings(node=True)) as cluster:
+        cluster.load_image(image.archive)
+        kafka = start_test_broker(extra_host=NODE_ADDRESS)
+        try:
+            kubectl = Kubectl(cluster.kubectl_program, cluster.kubeconfig, cluster.layout.kubectl_cache)
+            repository, tag = image.name.rsplit(":", 1)
+            yield Stage(kubectl, repository, tag, kafka.bootstrap_of(EXTRA))
+        finally:
+            kafka.close()
+
+
+def _provision() -> Image:
+    try:
+        ensure_node_programs(print)
+        provision(print)
+        return build_image(report=print)
+    except ToolMissingError as error:
+        pytest.skip(f"{error} Or name a cluster in {KUBECONFIG_VARIABLE}.")
+
+
+def _find_stage(folder: Path) -> Stage:
+    cluster = find_session_cluster(folder)
+    assert cluster is not None, "the variable is set"
+    broker, image = find_session_broker(), os.environ.get(IMAGE_VARIABLE, "")
+    if broker is None or ":" not in image:
+        pytest.skip(f"with {KUBECONFIG_VARIABLE} set, {IMAGE_VARIABLE} and {BOOTSTRAP_VARIABLE} are needed too")
+    repository, tag = image.rsplit(":", 1)
+    return Stage(cluster.kubectl, repository, tag, broker.bootstrap)
