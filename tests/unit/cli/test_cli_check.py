@@ -171,7 +171,7 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_hook_that_cannot_be_compiled_is_an_error_at_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saga_json = json.loads((Path(__file__).parents[3] / "examples/orders/saga.json").read_text("utf-8"))
+    saga_json = json.loads((Path(__file__).parents[3] / "examples/flow-manager/saga.json").read_text("utf-8"))
     hook = {"type": "file", "encoding": "plain", "content": "export default ("}
     saga_json["machineDefinition"]["states"][0]["outputCommand"]["hook"] = hook
     file = tmp_path / "saga.json"
