@@ -90,7 +90,7 @@ images: $(DEV) ## Build the image from the Dockerfile, without Docker (needs roo
 	@$(BIN)/python -m dev.images $(if $(BASE),--base $(BASE)) $(if $(FOR_PYTHON),--for-python $(FOR_PYTHON))
 
 .PHONY: generate
-generate: $(DEV) ## Write generated files anew (crds/, and their copy in the chart)
+generate: $(DEV) ## Write generated files anew (crds/, their copy in the chart, docs/reference.md)
 	@$(BIN)/python -m dev.crds
 
 .PHONY: clean

@@ -1,4 +1,4 @@
-"""The pydantic models -> crds/, and its copy in the chart: `python -m dev.crds` writes, `--check` only compares.
+"""The models -> crds/, its copy in the chart, docs/reference.md: `python -m dev.crds` writes, `--check` compares.
 
 1. The models' JSON Schema becomes structural, as the API server wants it: references resolved, `null` dropped, a number
    or a text is `int-or-string`, a text or an object (secrets, brokers) is a node without a type that names its fields.
@@ -19,6 +19,7 @@ import yaml
 
 from dev.crd_rules import LIMITS, LIST_MAPS, ROOT_RULES, RULES, find
 from dev.crd_status import PRINTER_COLUMNS, STATUS
+from dev.reference import render_reference
 from flowmachine.config.documents import as_array, as_object
 from flowmachine.config.fields import ID_LENGTH_MAX, INTEGER_MAX
 from flowmachine.config.resource import API_VERSION, KIND, FlowMachine
@@ -27,6 +28,7 @@ GROUP, VERSION = API_VERSION.split("/")
 PLURAL: Final = "flowmachines"
 _ROOT: Final = Path(__file__).resolve().parents[1]
 TARGET: Final = _ROOT / "crds" / f"{PLURAL}.{GROUP}.yaml"
+REFERENCE_TARGET: Final = _ROOT / "docs/reference.md"
 CHART_TARGET: Final = _ROOT / "helm/flowmachine/files/crds" / TARGET.name  # a chart cannot read outside of its folder
 HEADER: Final = "# Generated from engine/flowmachine/config by `python -m dev.crds`. Do not edit.\n"
 
@@ -210,16 +212,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the files, or compare them; the exit code says whether they are current."""
     parser = argparse.ArgumentParser(prog="python -m dev.crds", description="Generate crds/ from the pydantic models.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if they are not current")
-    text = render()
-    targets = (TARGET, CHART_TARGET)
+    crd = render()
+    files = {TARGET: crd, CHART_TARGET: crd, REFERENCE_TARGET: render_reference(build_schema())}
     if not parser.parse_args(arguments).check:
-        for target in targets:
+        for target, text in files.items():
             target.parent.mkdir(exist_ok=True)
             target.write_text(text, "utf-8")
         return 0
-    if all(target.is_file() and target.read_text("utf-8") == text for target in targets):
+    old = [target.name for target, text in files.items() if not target.is_file() or target.read_text("utf-8") != text]
+    if not old:
         return 0
-    print(f"{TARGET.name} is not current: run `python -m dev.crds`.", file=sys.stderr)
+    print(f"Not current: {', '.join(old)}. Run `python -m dev.crds`.", file=sys.stderr)
     return 1
 
 
