@@ -19,6 +19,7 @@ from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import OutputRecord
 from flowmachine.wire.message import decode_message
 from flowmachine.wire.record import decode_head
+from tests.support.engines import assert_audit_is_clean
 from tests.support.kills import kill_and_restart
 from tests.support.orders import COMMANDS, STEPS, order_document
 
@@ -110,3 +111,4 @@ async def test_every_saga_completes_exactly_once_while_the_embedded_engine_is_ki
             assert await client.read_all(UNMATCHED) == []
     finally:
         engine.close()
+    await assert_audit_is_clean(file, SAGAS, "--embedded", "--data-dir", str(tmp_path))

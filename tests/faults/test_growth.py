@@ -13,9 +13,9 @@ from tests.support.orders import FinalStates, assert_exactly_once, create_sagas,
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-STORM = (1, 4, 2, 1, 4, 2)
+STORM = (1, 4, 2, 4)
 STORM_SECONDS = 5.0
-SAGAS_PER_STEP = 600
+SAGAS_PER_STEP = 800
 TRICKLE, SPIKE = 100, 1000
 SPIKES = 3
 
