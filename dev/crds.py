@@ -18,6 +18,7 @@ from typing import Final
 import yaml
 
 from dev.crd_rules import LIMITS, LIST_MAPS, ROOT_RULES, RULES, find
+from dev.crd_saga import SAGA_KIND, SAGA_PLURAL, SAGA_PRINTER_COLUMNS, SAGA_SCHEMA
 from dev.crd_status import PRINTER_COLUMNS, STATUS
 from dev.reference import render_reference
 from flowmachine.config.documents import as_array, as_object
@@ -29,8 +30,11 @@ PLURAL: Final = "flowmachines"
 _ROOT: Final = Path(__file__).resolve().parents[1]
 TARGET: Final = _ROOT / "crds" / f"{PLURAL}.{GROUP}.yaml"
 REFERENCE_TARGET: Final = _ROOT / "docs/reference.md"
-CHART_TARGET: Final = _ROOT / "helm/flowmachine/files/crds" / TARGET.name  # a chart cannot read outside of its folder
+SAGA_TARGET: Final = _ROOT / "crds" / f"{SAGA_PLURAL}.{GROUP}.yaml"
+CHART_FOLDER: Final = _ROOT / "helm/flowmachine/files/crds"
+"""Has a copy of each file: a chart cannot read outside of its folder."""
 HEADER: Final = "# Generated from engine/flowmachine/config by `python -m dev.crds`. Do not edit.\n"
+SAGA_HEADER: Final = "# Generated from dev/crd_saga.py by `python -m dev.crds`. Do not edit.\n"
 
 Schema = dict[str, object]
 
@@ -83,6 +87,31 @@ def build_crd() -> Schema:
     }
 
 
+def build_saga_crd() -> Schema:
+    """The CustomResourceDefinition of the objects that the store `kubernetes` writes."""
+    names = {
+        "kind": SAGA_KIND,
+        "listKind": f"{SAGA_KIND}List",
+        "plural": SAGA_PLURAL,
+        "singular": SAGA_KIND.lower(),
+        "shortNames": ["sg"],
+    }
+    version: Schema = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": SAGA_PRINTER_COLUMNS,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": SAGA_SCHEMA},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{SAGA_PLURAL}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
 def build_schema() -> Schema:
     """The structural schema of a FlowMachine, with its rules."""
     document = FlowMachine.model_json_schema()
@@ -108,14 +137,15 @@ def build_schema() -> Schema:
     }
 
 
-def render() -> str:
-    """The file's content."""
+def render(crd: Schema | None = None) -> str:
+    """A file's content; by default that of the FlowMachine."""
+    header = HEADER if crd is None else SAGA_HEADER
 
     class Dumper(yaml.SafeDumper):
         def ignore_aliases(self, data: object) -> bool:  # an alias would be unreadable
             return True
 
-    return HEADER + yaml.dump(build_crd(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return header + yaml.dump(crd or build_crd(), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Converter:
@@ -212,8 +242,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the files, or compare them; the exit code says whether they are current."""
     parser = argparse.ArgumentParser(prog="python -m dev.crds", description="Generate crds/ from the pydantic models.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if they are not current")
-    crd = render()
-    files = {TARGET: crd, CHART_TARGET: crd, REFERENCE_TARGET: render_reference(build_schema())}
+    files = {TARGET: render(), SAGA_TARGET: render(build_saga_crd())}
+    files |= {CHART_FOLDER / target.name: text for target, text in files.items()}
+    files[REFERENCE_TARGET] = render_reference(build_schema())
     if not parser.parse_args(arguments).check:
         for target, text in files.items():
             target.parent.mkdir(exist_ok=True)

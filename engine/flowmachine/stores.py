@@ -11,7 +11,7 @@ from flowmachine.adapters.files.secrets import read_secret
 from flowmachine.config.documents import as_object, is_array, is_object
 from flowmachine.config.fields import parse_duration_ms
 from flowmachine.config.resource import FlowMachine, SecretFile, SecretKeyRef
-from flowmachine.config.stores import PostgresSettings, is_reference, parse_store
+from flowmachine.config.stores import KubernetesSettings, PostgresSettings, is_reference, parse_store
 from flowmachine.errors import ConfigurationError
 from flowmachine.ports import SagaQueries, SagaStore
 
@@ -28,10 +28,12 @@ class Store:
 def build_store(resource: FlowMachine, secrets_dir: Path, session: aiohttp.ClientSession) -> Store | None:
     """The store that the FlowMachine asks for; nothing is connected yet. Raises ConfigurationError."""
     persistence = resource.spec.persistence
-    if persistence.type in ("none", "kubernetes"):
+    if persistence.type == "none":
         return None
     configurations = as_object(_resolve(dict(persistence.configurations), secrets_dir))
     settings = parse_store(persistence.type, configurations)
+    if isinstance(settings, KubernetesSettings):
+        return _build_kubernetes(settings, resource)
     if isinstance(settings, PostgresSettings):
         return _build_postgres(settings, store_name(resource))
     raise ConfigurationError.of("spec.persistence.type", "not-supported-yet", "this store is not supported yet")
@@ -70,6 +72,19 @@ def _build_postgres(settings: PostgresSettings, machine: str) -> Store:
         retention_finished_ms=None if retention is None else parse_duration_ms(retention.finished),
     )
     return Store("postgres", store, store)
+
+
+def _build_kubernetes(settings: KubernetesSettings, resource: FlowMachine) -> Store:
+    from flowmachine.adapters.kubernetes import KubeApi, KubernetesStore, in_cluster_connection
+
+    store = KubernetesStore(
+        KubeApi(in_cluster_connection()),
+        namespace=resource.metadata.namespace or "default",
+        machine=resource.metadata.name,
+        objects_max=settings.max_objects,
+        retention_finished_ms=parse_duration_ms(settings.retention.finished),
+    )
+    return Store("kubernetes", store, None)
 
 
 def _extra_missing(extra: str) -> ConfigurationError:

@@ -29,6 +29,8 @@ CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 SERVICE: Final = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT: Final = Kind("v1", "ServiceAccount", "serviceaccounts")
+ROLE: Final = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 DEPLOYMENT: Final = Kind("apps/v1", "Deployment", "deployments")
 POD_DISRUPTION_BUDGET: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
@@ -39,6 +41,8 @@ CHILDREN: Final = (
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    ROLE,
+    ROLE_BINDING,
     DEPLOYMENT,
     POD_DISRUPTION_BUDGET,
     NETWORK_POLICY,

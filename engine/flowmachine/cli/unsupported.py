@@ -15,9 +15,6 @@ _CODE = "not-supported-yet"
 def find_unsupported(resource: FlowMachine) -> Iterator[Finding]:
     """A warning for everything that has no effect; paths begin below `spec`."""
     spec = resource.spec
-    if spec.persistence.type == "kubernetes":
-        message = "Saga resources are not supported yet: no copy of the sagas is kept in Kubernetes"
-        yield Finding("persistence.type", _CODE, message)
     if spec.settings.throw_on_unexpected_events:
         message = "not supported yet: 'POST /event' answers once the event is safe, before it is applied"
         yield Finding("settings.throwOnUnexpectedEvents", _CODE, message)

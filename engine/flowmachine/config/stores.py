@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 from typing import Literal as OneOf
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictStr, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, StringConstraints, ValidationError
 
 from flowmachine.config.channels import Tls
 from flowmachine.config.documents import Fault, Path, as_object, format_path, is_array, is_object
@@ -78,13 +78,29 @@ class CrudSettings(Model):
     tls: Tls | None = Field(default=None, description="Certificates for `https`.")
 
 
-StoreSettings = PostgresSettings | MongoSettings | RestSettings | CrudSettings
+class KubernetesRetention(Model):
+    """How long finished sagas are shown."""
+
+    finished: Duration = Field(default="1h", description='How long objects of finished sagas stay, e.g. "10m".')
+
+
+class KubernetesSettings(Model):
+    """A `Saga` object for every saga, in the machine's namespace."""
+
+    max_objects: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
+        default=10_000, description="The most objects of the machine; sagas beyond them have none."
+    )
+    retention: KubernetesRetention = Field(default_factory=KubernetesRetention, description="When objects are removed.")
+
+
+StoreSettings = KubernetesSettings | PostgresSettings | MongoSettings | RestSettings | CrudSettings
 
 _MODELS: Final[Mapping[str, type[StoreSettings]]] = {
     "postgres": PostgresSettings,
     "mongo": MongoSettings,
     "rest": RestSettings,
     "crud": CrudSettings,
+    "kubernetes": KubernetesSettings,
 }
 
 

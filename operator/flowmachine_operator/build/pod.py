@@ -1,4 +1,4 @@
-"""The engines' pod: meets the `restricted` Pod Security Standard, needs no right at the API server, mounts all files.
+"""The engines' pod: meets the `restricted` Pod Security Standard, mounts all files, a token only if its store needs it.
 
 /etc/flowmachine/flowmachine.json            the ConfigMap of one revision
 /var/run/secrets/flowmachine/{name}/{key}    the keys of Secrets that the machine names, one projected volume
@@ -16,6 +16,7 @@ from flowmachine_operator.build.identity import (
     short_hash,
     standard_labels,
 )
+from flowmachine_operator.build.role import has_saga_objects
 from flowmachine_operator.build.subject import CONFIG_DIR, CONFIG_FILE, HTTP_PORT, SECRETS_DIR, Manifest, Subject
 from flowmachine_operator.build.template import ENGINE_CONTAINER, merge, merge_template
 
@@ -71,7 +72,7 @@ def _build_spec(subject: Subject, engine_document: EngineDocument, config_map: s
         mounts.append({"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True})
     spec: Manifest = {
         "serviceAccountName": child_name(subject),
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": has_saga_objects(subject),
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

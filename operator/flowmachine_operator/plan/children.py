@@ -10,6 +10,7 @@ from flowmachine_operator.build.identity import name_child
 from flowmachine_operator.build.network_policy import build_network_policy
 from flowmachine_operator.build.pod_disruption_budget import build_pod_disruption_budget
 from flowmachine_operator.build.pod_monitor import build_pod_monitor
+from flowmachine_operator.build.role import build_role, build_role_binding
 from flowmachine_operator.build.seal import seal
 from flowmachine_operator.build.secret import build_secret
 from flowmachine_operator.build.service import build_service
@@ -22,6 +23,8 @@ from flowmachine_operator.kinds import (
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     POD_MONITOR,
+    ROLE,
+    ROLE_BINDING,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
@@ -70,6 +73,8 @@ def build_children(
         SECRET: build_secret(subject, document),
         SERVICE: build_service(subject),
         SERVICE_ACCOUNT: build_service_account(subject),
+        ROLE: build_role(subject),
+        ROLE_BINDING: build_role_binding(subject),
         POD_DISRUPTION_BUDGET: build_pod_disruption_budget(subject),
         NETWORK_POLICY: build_network_policy(subject, is_enabled=options.network_policies),
         POD_MONITOR: build_pod_monitor(subject, is_enabled=has_monitor),

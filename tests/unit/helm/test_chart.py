@@ -179,10 +179,12 @@ def test_no_name_is_left_open_in_the_rules(values: Manifest) -> None:
 
 
 def test_crd_is_that_of_the_project_and_stays_at_an_uninstall() -> None:
-    crd = one(render(), "CustomResourceDefinition")
-    assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    generated = yaml.safe_load((ROOT / "crds/flowmachines.flowmachine.io.yaml").read_text())
-    assert crd["spec"] == generated["spec"]
+    crds = of_kind(render(), "CustomResourceDefinition")
+    assert {crd["metadata"]["name"] for crd in crds} == {"flowmachines.flowmachine.io", "sagas.flowmachine.io"}
+    for crd in crds:
+        assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        generated = yaml.safe_load((ROOT / f"crds/{crd['metadata']['name']}.yaml").read_text())
+        assert crd["spec"] == generated["spec"]
     assert of_kind(render({"crds": {"enabled": False}}), "CustomResourceDefinition") == []
 
 

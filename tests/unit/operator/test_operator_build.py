@@ -15,6 +15,7 @@ from flowmachine_operator.build.document import build_document
 from flowmachine_operator.build.identity import child_name, data_key, format_selector
 from flowmachine_operator.build.network_policy import build_network_policy
 from flowmachine_operator.build.pod_disruption_budget import build_pod_disruption_budget
+from flowmachine_operator.build.role import build_role, build_role_binding
 from flowmachine_operator.build.secret import build_secret
 from flowmachine_operator.build.service import build_service
 from flowmachine_operator.build.service_account import build_service_account
@@ -363,3 +364,43 @@ def test_good_template_has_no_problems() -> None:
 
 def test_children_are_the_same_for_the_same_machine() -> None:
     assert all_children(subject_of()) == all_children(subject_of())
+
+
+def test_engines_have_no_right_unless_their_store_is_kubernetes() -> None:
+    for kind in ("none", "mongo"):
+        subject = subject_of(
+            persistence={"type": kind, "configurations": {"connectionUri": "u", "collectionName": "c"}}
+        )
+        assert (build_role(subject), build_role_binding(subject)) == (None, None)
+        assert _pod_of(subject)["automountServiceAccountToken"] is False
+
+
+def test_store_kubernetes_gets_the_rights_that_it_uses_and_a_token() -> None:
+    subject = subject_of(persistence={"type": "kubernetes"})
+    role, binding = build_role(subject), build_role_binding(subject)
+    assert role is not None
+    assert binding is not None
+    granted = {
+        (resource, verb, tuple(rule.get("resourceNames", ())))
+        for rule in cast("list[dict[str, Any]]", role["rules"])
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    sagas = {("sagas", verb, ()) for verb in ("get", "list", "create", "patch", "delete")}
+    assert granted == {("flowmachines", "get", ("orders",)), ("sagas/status", "patch", ()), *sagas}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "fm-orders", "namespace": "shop"}]
+    assert _pod_of(subject)["automountServiceAccountToken"] is True
+
+
+def test_rights_go_to_the_account_that_the_template_names() -> None:
+    subject = subject_of(persistence={"type": "kubernetes"}, template={"serviceAccountName": "mine"})
+    binding = build_role_binding(subject)
+    assert binding is not None
+    assert cast("list[dict[str, Any]]", binding["subjects"])[0]["name"] == "mine"
+
+
+def _pod_of(subject: Subject) -> dict[str, Any]:
+    deployment = build_deployment(subject, build_document(subject), replicas=1, secret_versions={})
+    assert deployment is not None
+    spec = cast("dict[str, Any]", deployment["spec"])
+    return cast("dict[str, Any]", spec["template"]["spec"])
