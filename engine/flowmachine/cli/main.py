@@ -12,13 +12,14 @@ from flowmachine.cli.check import CHECK
 from flowmachine.cli.command import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.demo import DEMO
 from flowmachine.cli.diagram import DIAGRAM
+from flowmachine.cli.importing import IMPORT
 from flowmachine.cli.problem_text import error_console, print_problems
 from flowmachine.cli.project import PROJECT
 from flowmachine.cli.run import RUN
 from flowmachine.cli.sagas import SAGAS
 from flowmachine.errors import ConfigurationError
 
-COMMANDS: Final[tuple[Command, ...]] = (RUN, PROJECT, CHECK, DIAGRAM, SAGAS, AUDIT, DEMO)
+COMMANDS: Final[tuple[Command, ...]] = (RUN, PROJECT, CHECK, IMPORT, DIAGRAM, SAGAS, AUDIT, DEMO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
