@@ -33,4 +33,6 @@ ENV PATH=/opt/flowmachine/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1
 USER 65532:65532
 WORKDIR /tmp
-CMD ["flowmachine", "--help"]
+# In Flow Manager's place it finds its configuration in CONFIGURATIONS_FILE_PATH; a pod of the operator says what it runs.
+ENV HTTP_HOST=0.0.0.0
+CMD ["flowmachine", "run"]

@@ -54,7 +54,7 @@ async def running_services(packages: Path, *arguments: str) -> AsyncGenerator[No
 
 def write_saga_json(folder: Path, name: str, bootstrap: str) -> Path:
     """Flow Manager's configuration of the example, with topics of its own."""
-    document: dict[str, Any] = json.loads((ROOT / "examples/orders/saga.json").read_text("utf-8"))
+    document: dict[str, Any] = json.loads((ROOT / "examples/flow-manager/saga.json").read_text("utf-8"))
     (channel,) = document["communicationProtocols"]
     channel["configurations"] |= {
         "brokers": bootstrap,

@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 ENGINE = Path(__file__).parents[2] / "engine"
 EXAMPLE = ENGINE / "flowmachine/examples/orders.yaml"
 SECONDS_MAX = 30.0
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("LOG_LEVEL", "HTTP_PORT")}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("LOG_LEVEL", "HTTP_HOST", "HTTP_PORT")}
 
 
 async def spawn(folder: Path, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
@@ -176,3 +176,29 @@ async def test_pretty_start_says_what_runs_where(tmp_path: Path) -> None:
     assert code == 0
     assert err == ""
     await eventually(lambda: (tmp_path / "data/orders.db").is_file(), "the log is where it was asked for")
+
+
+async def test_environment_of_flow_manager_is_enough(tmp_path: Path) -> None:
+    document = json.loads((ENGINE.parent / "examples/flow-manager/saga.json").read_text("utf-8"))
+    del document["persistencyManagement"]  # its store is not here
+    file = tmp_path / "saga.json"
+    file.write_text(json.dumps(document), "utf-8")
+    variables = {"CONFIGURATIONS_FILE_PATH": str(file), "SAGA_ID_PREFIX": "order-", "LOG_LEVEL": "WARN"}
+    process = await spawn(tmp_path, HTTP_HOST="127.0.0.1", HTTP_PORT="0", **variables)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(SECONDS_MAX), aiohttp.ClientSession() as session:
+            url = json.loads(await process.stdout.readline())["url"]
+            while (await session.get(f"{url}/-/ready")).status != HTTPStatus.OK:
+                pass
+            body = {"associatedEntityId": "order-1", "metadata": {}}
+            answer = await (await session.post(f"{url}/saga", json=body)).json()
+            assert answer["sagaId"].startswith("order-")
+            assert (await (await session.get(f"{url}/machine-definition")).json())["initialState"] == "created"
+        process.send_signal(signal.SIGTERM)
+        code, _, err = await ended(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert (code, err) == (0, "")

@@ -173,7 +173,12 @@ def _read(recorded: Path) -> Iterator[_Input]:
 
 def _same(one: object, other: object) -> bool:
     """As JSON, numbers by value: `12.0` is `12` in JavaScript."""
-    return json.dumps(_plain(one), sort_keys=True) == json.dumps(_plain(other), sort_keys=True)
+    return json.dumps(_plain(_decoded(one)), sort_keys=True) == json.dumps(_plain(_decoded(other)), sort_keys=True)
+
+
+def _decoded(value: object) -> object:
+    """With the texts in it, as which sagas keep their metadata, decoded."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _plain(value: object) -> object:
@@ -185,5 +190,5 @@ def _plain(value: object) -> object:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(_decoded(value), ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _TEXT_LENGTH_MAX else f"{text[:_TEXT_LENGTH_MAX]}..."

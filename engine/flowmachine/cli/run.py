@@ -18,6 +18,7 @@ HTTP_DEFAULT_HOST: Final = "127.0.0.1"
 HTTP_DEFAULT_PORT: Final = 8080
 DATA_DIR_DEFAULT: Final = Path("flowmachine-data")
 SECRETS_DIR_DEFAULT: Final = Path("/var/run/secrets/flowmachine")
+HOST_VARIABLE: Final = "HTTP_HOST"
 PORT_VARIABLE: Final = "HTTP_PORT"
 LEVEL_VARIABLE: Final = "LOG_LEVEL"
 _PORT_MAX: Final = 65535
@@ -65,14 +66,15 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def add_process_options(parser: argparse.ArgumentParser) -> None:
     """What `run` and `project` have in common: the machine, its log and secrets, the HTTP server, logging."""
     environment: Mapping[str, str] = os.environ
+    host = environment.get(HOST_VARIABLE) or HTTP_DEFAULT_HOST
     port = environment.get(PORT_VARIABLE) or str(HTTP_DEFAULT_PORT)
     add_source_options(parser)
     parser.add_argument(
         "--http",
         metavar="HOST:PORT",
         type=parse_address,
-        default=f"{HTTP_DEFAULT_HOST}:{port}",  # argparse parses a default that is a text
-        help=f"where the HTTP API listens; port 0 is any free one (%(default)s); ${PORT_VARIABLE} is the port",
+        default=f"{host}:{port}",  # argparse parses a default that is a text
+        help=f"where the HTTP API listens; port 0 is any free one (%(default)s); ${HOST_VARIABLE}, ${PORT_VARIABLE}",
     )
     parser.add_argument(
         "--embedded", action="store_true", help="keep the log in a file, without Kafka; one engine only"

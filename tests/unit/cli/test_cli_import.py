@@ -14,7 +14,7 @@ from flowmachine.config.load import load_text
 from flowmachine.config.yaml_text import parse_yaml
 from flowmachine.config.yaml_writer import write_yaml
 
-EXAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[3] / "examples/orders/saga.json").read_text("utf-8"))
+EXAMPLE: dict[str, Any] = json.loads((Path(__file__).parents[3] / "examples/flow-manager/saga.json").read_text("utf-8"))
 Output = pytest.CaptureFixture[str]
 HOOK = "export default ({ saga }) => {\n  return { payload: { id: saga.sagaId, paid: saga.metadata.paymentId } };\n};\n"
 CONCAT = "export default (before, value) => Array.isArray(before) ? before.concat(value) : undefined"

@@ -19,7 +19,9 @@ STOP_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.05
 _LOG_LINES_SHOWN: Final = 6
 # The demo is the same whatever the shell's environment says.
-_FOREIGN_VARIABLES: Final = frozenset({"CONFIGURATIONS_FILE_PATH", "HTTP_PORT", "LOG_LEVEL", "SAGA_ID_PREFIX"})
+_FOREIGN_VARIABLES: Final = frozenset(
+    {"CONFIGURATIONS_FILE_PATH", "HTTP_HOST", "HTTP_PORT", "LOG_LEVEL", "SAGA_ID_PREFIX"}
+)
 
 
 class _StartLine(msgspec.Struct):
