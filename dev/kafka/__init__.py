@@ -8,6 +8,7 @@ addresses          free and taken ports; locks between runs
 wire               two requests of the Kafka protocol, to ask a broker whether it is ready
 provision          pom.xml -> jars in the user's cache
 certificates       a CA, a server and a client certificate
+tokens             an issuer of OAuth tokens
 settings           what a cluster shall be: `ClusterSettings`
 server_properties  settings -> the text of server.properties
 broker             one broker process: format, spawn, signals, why it ended

@@ -18,6 +18,7 @@ from dev.kafka.settings import CONTROLLER, DEFAULT_USERS, ClusterSettings
 
 _PORT_BASE = 9092
 _INTERRUPTED = 130
+_TOKEN_SECONDS = 24 * 3600
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +53,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     up = commands.add_parser("up", parents=[shared], help="start the brokers, or say that they run")
     up.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     up.add_argument("--sasl", action="store_true", help="also SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
+    up.add_argument(
+        "--oauth", action="store_true", help="with --sasl: also OAUTHBEARER, tokens of an issuer of its own"
+    )
     up.add_argument("--tls", action="store_true", help="also SSL, and with --sasl SASL_SSL")
     up.add_argument("--authorizer", action="store_true", help="check ACLs; super users: PLAINTEXT clients and admin")
     up.add_argument("--user", action="append", default=[], metavar="NAME:PASSWORD", help="SASL users instead of ours")
@@ -138,6 +142,7 @@ def _build_settings(data_dir: Path, options: argparse.Namespace) -> ClusterSetti
     return ClusterSettings(
         brokers=options.brokers,
         sasl=options.sasl,
+        oauth=options.oauth,
         tls=options.tls,
         authorizer=options.authorizer,
         port_base=options.port_base,
@@ -155,6 +160,8 @@ def _describe(cluster: KafkaCluster) -> None:
             _say(f"  {listener:<15} {cluster.bootstrap_of(listener)}")
     if cluster.settings.sasl:
         _say(f"  users           {', '.join(f'{name}:{word}' for name, word in cluster.settings.users.items())}")
+    if cluster.settings.oauth:
+        _say(f"  token of alice  {cluster.issuer.sign('alice', lifetime_seconds=_TOKEN_SECONDS)}")
     if cluster.settings.needs_certificates:
         tls = cluster.tls
         _say(f"  CA              {tls.ca}")

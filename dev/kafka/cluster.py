@@ -34,6 +34,7 @@ from dev.kafka.provision import Report, provision, report_nothing
 from dev.kafka.server_properties import build_server_properties
 from dev.kafka.settings import ClusterSettings
 from dev.kafka.state import ClusterState, load_state, save_state, state_path
+from dev.kafka.tokens import TokenIssuer
 from dev.kafka.watchdog import start_watchdog
 
 _READY_SECONDS_MAX = 90.0  # three brokers on two busy cores were ready after 10 s
@@ -109,6 +110,11 @@ class KafkaCluster:
     def tls(self) -> TlsFiles:
         """The PEM files for clients of a cluster with TLS."""
         return TlsFiles.inside(self.data_dir / "tls")
+
+    @property
+    def issuer(self) -> TokenIssuer:
+        """Who signs the tokens that a cluster with OAuth takes."""
+        return TokenIssuer(self.data_dir / "oauth")
 
     def bootstrap_of(self, listener: str) -> str:
         """Return the addresses of one listener: PLAINTEXT, SASL_PLAINTEXT, SSL, SASL_SSL or EXTRA."""
@@ -206,7 +212,8 @@ class KafkaCluster:
         """Remove what the cluster wrote, and the data folder if nothing else is in it."""
         for node_id in self.node_ids:
             shutil.rmtree(self.data_dir / f"node-{node_id}", ignore_errors=True)
-        shutil.rmtree(self.data_dir / "tls", ignore_errors=True)
+        for name in ("tls", "oauth"):
+            shutil.rmtree(self.data_dir / name, ignore_errors=True)
         state_path(self.data_dir).unlink(missing_ok=True)
         if self.data_dir.is_dir() and not any(self.data_dir.iterdir()):
             self.data_dir.rmdir()
@@ -281,6 +288,8 @@ class KafkaCluster:
             flags = class_archive_flags(distribution, self._report)
             if self.settings.quick_jvm:
                 flags += ("-XX:TieredStopAtLevel=1",)
+            if self.settings.oauth:  # a broker opens no other URL for keys
+                flags += (f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self.issuer.jwks.as_uri()}",)
             self._launch = Launch(
                 distribution=distribution, heap_mib=self.settings.heap_mib, flags=flags + self.settings.jvm_flags
             )
@@ -294,10 +303,13 @@ class KafkaCluster:
         if self.settings.needs_certificates:
             extra_hosts = (self.settings.extra_host,) if self.settings.extra_host else ()
             tls = make_certificates(self.data_dir / "tls", extra_hosts)
+        issuer = self.issuer if self.settings.oauth else None
+        if issuer is not None:
+            issuer.make_key()
         formats: list[Format | None] = []
         for broker in brokers:
             text = build_server_properties(
-                self.settings, broker.node_id, ports=self._state.ports, log_dir=broker.data, tls=tls
+                self.settings, broker.node_id, ports=self._state.ports, log_dir=broker.data, tls=tls, issuer=issuer
             )
             broker.write_configuration(text)
             formats.append(broker.begin_format(launch, self._state.cluster_id, self.settings.users))

@@ -26,6 +26,7 @@ class ClusterSettings:
     """Brokers, listeners and limits of a development cluster.
 
     `port_base` None means free ports, `data_dir` None a temporary folder that `KafkaCluster.close` removes.
+    With `oauth` the SASL listeners also take OAUTHBEARER tokens of the cluster's own issuer (`KafkaCluster.issuer`).
     With `authorizer` only super users (PLAINTEXT clients are `ANONYMOUS`) may do anything that no ACL allows.
     A crashed broker is missed after `session_timeout_ms` and cannot come back earlier; with Kafka's own 9000 a kill and
     restart takes 11 s instead of 5. `overrides` are lines of server.properties that win over ours.
@@ -33,6 +34,7 @@ class ClusterSettings:
 
     brokers: int = 1
     sasl: bool = False
+    oauth: bool = False
     tls: bool = False
     authorizer: bool = False
     port_base: int | None = None
@@ -53,6 +55,7 @@ class ClusterSettings:
         for is_wrong, message in (
             (self.brokers not in _BROKER_COUNTS, f"1 or 3 brokers are possible, not {self.brokers}."),
             (not self._has_possible_ports(), f"--port-base must be {_PORT_BASE_MIN} to {_PORT_BASE_MAX}."),
+            (self.oauth and not self.sasl, "--oauth needs --sasl: tokens are shown on its listeners."),
             (not self.users, "At least one SASL user is needed."),
             (self.extra_protocol not in _LISTENER_ORDER[:1] + _LISTENER_ORDER[2:5],
              f"{self.extra_protocol} is no security protocol of Kafka."),

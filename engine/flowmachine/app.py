@@ -4,28 +4,26 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import aiohttp
 
 from flowmachine import __version__
 from flowmachine.adapters.embedded.changes import EmbeddedChanges
 from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
 from flowmachine.adapters.embedded.log import InternalTopics as EmbeddedTopicNames
-from flowmachine.adapters.files.secrets import read_secret
-from flowmachine.adapters.files.tls import read_tls
 from flowmachine.adapters.javascript import JavaScriptHooks
-from flowmachine.adapters.kafka import KafkaChanges, KafkaConnection, KafkaLog, KafkaLogSettings, Sasl, TopicNames
+from flowmachine.adapters.kafka import KafkaChanges, KafkaCredentials, KafkaLog, KafkaLogSettings, TopicNames
 from flowmachine.adapters.prometheus import PrometheusObserver
-from flowmachine.adapters.rest import HostSlots, HttpPeerReader, RestEndpoint, RestSender, open_session
+from flowmachine.adapters.rest import HostSlots, HttpPeerReader, open_session
 from flowmachine.api.server import ApiSettings, Lifecycle, build_application, build_probes, run_server
 from flowmachine.config.build import build_machine
-from flowmachine.config.resource import FlowMachine, KafkaChannel, SecretFile, SecretKeyRef, dump_document
+from flowmachine.config.resource import FlowMachine, KafkaChannel, dump_document
+from flowmachine.connections import KafkaAccess, RestAccess, read_brokers
 from flowmachine.errors import ConfigurationError
-from flowmachine.ports import CommandSender, Log, SagaChanges, StoreObserver
+from flowmachine.ports import Log, SagaChanges, StoreObserver
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
@@ -33,6 +31,9 @@ from flowmachine.runtime.listing import EngineListing, StoreListing
 from flowmachine.runtime.partition_task import BatchSettings
 from flowmachine.runtime.projector import Projector
 from flowmachine.stores import Store, opened_store
+
+Background = Callable[[], Coroutine[None, None, None]]
+"""Runs beside an engine until it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,16 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
     settings = resource.spec.settings
     observer = PrometheusObserver(version=__version__, machine=machine.name, revision=machine.revision)
     async with open_session() as session, opened_store(resource, options.secrets_dir, session) as store:
+        access = kafka_access(resource, options)
+        log = build_log(resource, options, access)
         projector = None
         if store is not None and options.is_projecting:
-            projector = build_projector(resource, options, store, observer.store)
+            projector = build_projector(resource, options, access, store, observer.store)
+        rest = _rest_accesses(resource, options)
+        slots = HostSlots(settings.rest.concurrency_per_host)
+        senders = {channel: endpoint.open(session, slots) for channel, endpoint in rest.items()}
         engine = Engine(
-            log=build_log(resource, options),
+            log=log,
             machine=machine,
             settings=EngineSettings(
                 command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
@@ -105,8 +111,13 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             ),
             observer=observer,
             clock=wall_clock,
-            senders=_senders(resource, options, session),
+            senders=senders,
         )
+        background: list[Background] = [partial(rest[channel].watch, sender) for channel, sender in senders.items()]
+        if access is not None and isinstance(log, KafkaLog):
+            background.append(partial(access.watch, partial(_renew, log, engine)))
+        if projector is not None:
+            background.append(partial(_project, engine, projector))
         lifecycle = Lifecycle()
         peers = HttpPeerReader(session)
         listing = EngineListing(engine, peers)
@@ -122,28 +133,30 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             lifecycle=lifecycle,
             store_status=lambda: None if projector is None else projector.status(),
         )
-        async with (
-            run_server(application, options.http_host, options.http_port) as port,
-            _projecting(engine, projector),
-        ):
+        async with run_server(application, options.http_host, options.http_port) as port, _running(background):
             yield engine, lifecycle, port
 
 
+async def _renew(log: KafkaLog, engine: Engine, credentials: KafkaCredentials) -> None:
+    await log.renew(credentials)
+    engine.reopen()
+
+
+async def _project(engine: Engine, projector: Projector) -> None:
+    await engine.log_started.wait()  # the engine makes the topics
+    await projector.run()
+
+
 @asynccontextmanager
-async def _projecting(engine: Engine, projector: Projector | None) -> AsyncGenerator[None]:
-    """The projector beside an engine, which makes the topics first."""
-
-    async def run() -> None:
-        if projector is not None:
-            await engine.log_started.wait()
-            await projector.run()
-
-    task = asyncio.create_task(run(), name="projector")
+async def _running(background: list[Background]) -> AsyncGenerator[None]:
+    """These run for as long as the block."""
+    tasks = [asyncio.create_task(run()) for run in background]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_projector(
@@ -160,28 +173,28 @@ async def run_projector(
         if store is None:
             message = "there is no store to keep up to date: set `persistence.type`"
             raise ConfigurationError.of("spec.persistence.type", "no-store", message)
-        projector = build_projector(resource, options, store, observer.store)
+        access = kafka_access(resource, options)
+        projector = build_projector(resource, options, access, store, observer.store)
+        background: list[Background] = [projector.run] if access is None else [projector.run, access.watch]
         application = build_probes(projector.status, observer.render, ApiSettings(machine.name, __version__))
         with _signals(stopped.set):
-            async with run_server(application, options.http_host, options.http_port) as port:
-                task = asyncio.create_task(projector.run(), name="projector")
+            async with run_server(application, options.http_host, options.http_port) as port, _running(background):
                 if on_started is not None:
                     on_started(f"http://{_bracketed(options.http_host)}:{port}", describe_log(resource, options))
                 await stopped.wait()
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
 
 
-def build_projector(resource: FlowMachine, options: RunOptions, store: Store, observer: StoreObserver) -> Projector:
+def build_projector(
+    resource: FlowMachine, options: RunOptions, access: KafkaAccess | None, store: Store, observer: StoreObserver
+) -> Projector:
     """The projector of a machine's store."""
     group = f"{consumer_group(resource)}-projector"
     topic = f"{topic_stem(resource)}.sagas"
-    kafka = kafka_channels(resource)
     changes: SagaChanges
-    if options.is_embedded or not kafka:
+    if access is None:
         changes = EmbeddedChanges(embedded_path(resource, options), topic=topic, group=group)
     else:
-        changes = KafkaChanges(kafka_connection(resource, kafka[0], options.secrets_dir), topic=topic, group=group)
+        changes = KafkaChanges(access.connection, topic=topic, group=group)
     return Projector(kind=store.kind, changes=changes, store=store.store, observer=observer, clock=wall_clock)
 
 
@@ -194,8 +207,15 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def build_log(resource: FlowMachine, options: RunOptions) -> Log:
-    """Kafka where a channel has it, unless the options ask for the embedded log."""
+def kafka_access(resource: FlowMachine, options: RunOptions) -> KafkaAccess | None:
+    """How Kafka is reached where a channel has it, unless the options ask for the embedded log."""
+    if options.is_embedded or not kafka_channels(resource):
+        return None
+    return KafkaAccess(resource, options.secrets_dir)
+
+
+def build_log(resource: FlowMachine, options: RunOptions, access: KafkaAccess | None) -> Log:
+    """Kafka if there is access to it, else the embedded log."""
     kafka = kafka_channels(resource)
     stem = topic_stem(resource)
     inputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics))
@@ -203,7 +223,7 @@ def build_log(resource: FlowMachine, options: RunOptions) -> Log:
     groups = {topic: channel.consumer_group for channel in kafka for topic in channel.input_topics}
     group = consumer_group(resource)
     settings = resource.spec.settings
-    if options.is_embedded or not kafka:
+    if access is None:
         options.data_dir.mkdir(parents=True, exist_ok=True)
         return EmbeddedLog(
             embedded_path(resource, options),
@@ -224,9 +244,8 @@ def build_log(resource: FlowMachine, options: RunOptions) -> Log:
         replication_factor=settings.internal_topics.replication_factor,
         min_insync_replicas=settings.internal_topics.min_in_sync_replicas,
     )
-    connection = kafka_connection(resource, kafka[0], options.secrets_dir)
     legacy_groups = {topic: name for topic, name in groups.items() if name and name != group}
-    return KafkaLog(KafkaLogSettings(connection, names, group, legacy_groups))
+    return KafkaLog(KafkaLogSettings(access.connection, names, group, legacy_groups))
 
 
 def describe_log(resource: FlowMachine, options: RunOptions) -> str:
@@ -234,7 +253,7 @@ def describe_log(resource: FlowMachine, options: RunOptions) -> str:
     kafka = kafka_channels(resource)
     if options.is_embedded or not kafka:
         return f"embedded log {embedded_path(resource, options)}"
-    return f"Kafka {','.join(_brokers(kafka[0], options.secrets_dir))}"
+    return f"Kafka {','.join(read_brokers(kafka[0], options.secrets_dir, where='spec.channels'))}"
 
 
 def embedded_path(resource: FlowMachine, options: RunOptions) -> Path:
@@ -260,54 +279,18 @@ def topic_stem(resource: FlowMachine) -> str:
     return f"{resource.spec.settings.internal_topics.prefix}{owner}{metadata.name}"
 
 
-def _brokers(channel: KafkaChannel, secrets_dir: Path) -> tuple[str, ...]:
-    if isinstance(channel.brokers, SecretKeyRef | SecretFile):
-        return tuple(
-            address.strip() for address in read_secret(channel.brokers, secrets_dir).split(",") if address.strip()
+def _rest_accesses(resource: FlowMachine, options: RunOptions) -> dict[str, RestAccess]:
+    timeout_seconds = resource.spec.settings.rest.timeout_seconds
+    return {
+        channel.id: RestAccess(
+            channel.rest,
+            options.secrets_dir,
+            where=f"spec.channels[{index}].rest",
+            timeout_seconds=timeout_seconds,
         )
-    return channel.brokers
-
-
-def kafka_connection(resource: FlowMachine, channel: KafkaChannel, secrets_dir: Path) -> KafkaConnection:
-    """How to reach a channel's brokers. Raises ConfigurationError for a secret or certificate that cannot be read."""
-    sasl = None
-    if channel.sasl is not None:
-        if channel.sasl.username is None or channel.sasl.password is None:
-            text = f"{channel.sasl.mechanism} is not supported yet; use plain, scram-sha-256 or scram-sha-512"
-            raise ConfigurationError.of("spec.channels", "sasl-unsupported", text)
-        sasl = Sasl(
-            mechanism=channel.sasl.mechanism.upper(),
-            username=read_secret(channel.sasl.username, secrets_dir),
-            password=read_secret(channel.sasl.password, secrets_dir),
-        )
-    return KafkaConnection(
-        brokers=_brokers(channel, secrets_dir),
-        client_id=f"flowmachine-{resource.metadata.name}",
-        tls=read_tls(channel.tls, secrets_dir, where="spec.channels"),
-        sasl=sasl,
-    )
-
-
-def _senders(resource: FlowMachine, options: RunOptions, session: aiohttp.ClientSession) -> dict[str, CommandSender]:
-    settings = resource.spec.settings.rest
-    slots = HostSlots(settings.concurrency_per_host)
-    senders: dict[str, CommandSender] = {}
-    for channel in resource.spec.channels:
-        if channel.rest is None:
-            continue
-        rest = channel.rest
-        endpoint = RestEndpoint(
-            host=rest.host,
-            protocol=rest.protocol,
-            port=rest.port,
-            path=rest.path,
-            method=rest.method,
-            headers={name: read_secret(value, options.secrets_dir) for name, value in rest.headers.items()},
-            tls=read_tls(rest.tls, options.secrets_dir, where=f"channel {channel.id!r}"),
-            timeout_seconds=settings.timeout_seconds,
-        )
-        senders[channel.id] = RestSender(endpoint, session, slots)
-    return senders
+        for index, channel in enumerate(resource.spec.channels)
+        if channel.rest is not None
+    }
 
 
 @contextlib.contextmanager

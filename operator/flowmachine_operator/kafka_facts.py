@@ -14,10 +14,10 @@ from typing import Final
 
 from flowmachine.adapters.kafka import KafkaConnection
 from flowmachine.adapters.kafka.topics import TopicsMissingError, delete_topics, prepare_topics, topic_names
-from flowmachine.app import kafka_connection
 from flowmachine.config.channels import KafkaChannel
 from flowmachine.config.resource import FlowMachine, SecretFile
 from flowmachine.config.topic_names import internal_topics, kafka_channels
+from flowmachine.connections import KafkaAccess
 from flowmachine.errors import ConfigurationError, TransientError
 from flowmachine_operator.plan.facts import KafkaAnswer, KafkaFacts
 
@@ -75,7 +75,8 @@ def _has_file(channel: KafkaChannel) -> bool:
 async def _connection(resource: FlowMachine, secrets: SecretData) -> AsyncGenerator[KafkaConnection]:
     with tempfile.TemporaryDirectory(prefix="flowmachine-") as folder:
         await asyncio.to_thread(_lay_out, Path(folder), secrets)
-        yield await asyncio.to_thread(kafka_connection, resource, kafka_channels(resource)[0], Path(folder))
+        access = await asyncio.to_thread(KafkaAccess, resource, Path(folder))
+        yield access.connection
 
 
 def _lay_out(folder: Path, secrets: SecretData) -> None:

@@ -1,7 +1,6 @@
 """Kafka away, topics missing, rights missing: the engine waits, says so, loses nothing, and goes on by itself."""
 
 import asyncio
-import json
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,17 +12,9 @@ from dev.kafka import KafkaCluster
 from tests.support.eventually import eventually
 from tests.support.kafka import StartCluster, create_topics
 from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
+from tests.support.ready import problems
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-
-def problems(engine: EngineProcess) -> str:
-    """What `/-/ready` says is wrong; empty when it is ready."""
-    try:
-        with urllib.request.urlopen(f"{engine.url}/-/ready", timeout=5):  # noqa: S310 - our own child
-            return ""
-    except urllib.error.HTTPError as error:
-        return " ".join(json.loads(error.read())["problems"])
 
 
 def post_saga(engine: EngineProcess) -> tuple[int, str | None]:

@@ -59,12 +59,20 @@ class Sasl(Model):
     """How the engine authenticates to Kafka."""
 
     mechanism: OneOf["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"] = Field(
-        description="SASL mechanism; all but `oauthbearer` need `username` and `password`."
+        description="SASL mechanism. `oauthbearer` needs `token`, or `tokenEndpoint`, `clientId` and `clientSecret`; "
+        "all others need `username` and `password`."
     )
     username: SecretValue | None = Field(default=None, description="User name.")
     password: SecretValue | None = Field(default=None, description="Password.")
+    token: SecretValue | None = Field(
+        default=None,
+        description="The token that is shown to the brokers (`oauthbearer`). A file is read anew for every connection.",
+    )
     token_endpoint: StrictStr | None = Field(
-        default=None, description="URL of the OAuth token endpoint (`oauthbearer`).", max_length=2048
+        default=None,
+        description="URL that gives tokens for client credentials (`oauthbearer`). It is trusted if the system, or the "
+        "`ca` of the channel's `tls`, vouches for it.",
+        max_length=2048,
     )
     client_id: SecretValue | None = Field(default=None, description="OAuth client id (`oauthbearer`).")
     client_secret: SecretValue | None = Field(default=None, description="OAuth client secret (`oauthbearer`).")

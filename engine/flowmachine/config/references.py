@@ -126,8 +126,9 @@ def _check_kafka(path: Path, kafka: dict[str, object]) -> Iterator[Fault]:
     if kafka.get("inputTopics") and kafka.get("consumerGroup") is None:
         yield Fault((*path, "consumerGroup"), "missing", "is required, because there are inputTopics")
     sasl = as_object(kafka.get("sasl"))
-    is_oauth = sasl.get("mechanism") == "oauthbearer"
-    wanted = ("tokenEndpoint", "clientId", "clientSecret") if is_oauth else ("username", "password")
+    wanted: tuple[str, ...] = ("username", "password")
+    if sasl.get("mechanism") == "oauthbearer":
+        wanted = ("tokenEndpoint", "clientId", "clientSecret") if sasl.get("token") is None else ()
     for field in wanted if isinstance(sasl.get("mechanism"), str) else ():
         if sasl.get(field) is None:
             yield Fault((*path, "sasl", field), "missing", "is required for this mechanism")

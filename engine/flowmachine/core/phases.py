@@ -4,6 +4,8 @@
                     │            │            │
                     └────────────┴──► failed ◄┘   failed ──► fencing (after a pause), or released
 
+A running partition goes back to `fencing` when the log has other credentials: it is opened again with them.
+
 `failed` is any error of the log, being fenced included: the transaction is dropped, the producer is discarded, and the
 task starts again from the last commit, unless the group has given the partition to another engine meanwhile
 (`docs/decisions/0003-fenced-is-not-lost.md`).
@@ -40,6 +42,7 @@ _TABLE: dict[tuple[Phase, Signal], Phase] = {
     (Phase.ASSIGNED, Signal.STOP): Phase.RELEASED,
     (Phase.FENCING, Signal.OPENED): Phase.RESTORING,
     (Phase.RESTORING, Signal.RESTORED): Phase.RUNNING,
+    (Phase.RUNNING, Signal.START): Phase.FENCING,
     (Phase.RUNNING, Signal.STOP): Phase.DRAINING,
     (Phase.DRAINING, Signal.STOPPED): Phase.RELEASED,
     (Phase.FAILED, Signal.START): Phase.FENCING,

@@ -87,6 +87,11 @@ class Engine:
         """Ask the engine to drain: finish and commit batches in hand, leave the group, return from `run`."""
         self._stopping.set()
 
+    def reopen(self) -> None:
+        """Open every partition again: the log has other credentials."""
+        for task, _ in self._tasks.values():
+            task.reopen()
+
     def task(self, partition: int) -> PartitionTask | None:
         """The task of a home partition, if this engine owns it."""
         found = self._tasks.get(partition)

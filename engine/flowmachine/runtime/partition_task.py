@@ -93,6 +93,10 @@ class PartitionTask:
         self._stopping.set()
         self._inbox.close()
 
+    def reopen(self) -> None:
+        """Ask the task to finish its batch, then to open the partition again; what is in memory stays."""
+        self._inbox.close()
+
     async def run(self) -> None:
         """Until `stop`."""
         pauses = backoff(first_seconds=0.1, seconds_max=5.0)
@@ -135,9 +139,9 @@ class PartitionTask:
             pass
 
     async def _run_opened(self) -> None:
-        log = await self._log.open_partition(self.number)
-        self._inbox = Inbox(self._batch.records_max)
+        self._inbox = Inbox(self._batch.records_max)  # first: `reopen` may come at any time from here on
         self._settled = 0
+        log = await self._log.open_partition(self.number)
         readers: list[asyncio.Task[None]] = []
         try:
             if self._stopping.is_set():

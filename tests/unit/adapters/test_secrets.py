@@ -67,9 +67,9 @@ def test_unusable_file_is_named_and_its_content_is_not(tmp_path: Path, content: 
     assert [problem.code for problem in caught.value.problems] == [code]
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="kafka/password does not exist"):
-        read_secret(reference("kafka", "password"), tmp_path)
+def test_missing_file_and_field_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^spec\.x: the secret file .*kafka/password does not exist"):
+        read_secret(reference("kafka", "password"), tmp_path, where="spec.x")
 
 
 def test_folder_is_not_a_secret(tmp_path: Path) -> None:

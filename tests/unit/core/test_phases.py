@@ -15,6 +15,7 @@ ENDED = Phase.RELEASED
             "fencing restoring running draining released",
         ),
         ("start error start opened error start", "fencing failed fencing restoring failed fencing"),
+        ("start opened restored start opened", "fencing restoring running fencing restoring"),
         ("start opened restored error start", "fencing restoring running failed fencing"),
         ("stop", "released"),
         ("start stop", "fencing released"),
@@ -57,6 +58,6 @@ def test_only_a_restored_partition_runs() -> None:
     assert runs_after - stays == {(Phase.RESTORING, Signal.RESTORED)}
 
 
-@pytest.mark.parametrize("phase", [Phase.FENCING, Phase.RESTORING, Phase.RUNNING, Phase.DRAINING])
+@pytest.mark.parametrize("phase", [Phase.FENCING, Phase.RESTORING, Phase.DRAINING])
 def test_second_start_changes_nothing_that_is_under_way(phase: Phase) -> None:
     assert advance(phase, Signal.START) is phase

@@ -17,15 +17,26 @@ SECRET_BYTES_MAX: Final = 1024 * 1024
 """As much as a Kubernetes Secret can hold."""
 
 
-def read_secret(value: SecretValue, secrets_dir: Path) -> str:
+def read_secret(value: SecretValue, secrets_dir: Path, *, where: str = "") -> str:
     """The secret text. One line break at its end is dropped: editors and `echo` put it there.
 
-    Raises ConfigurationError when there is no such file, or nothing that can be used in it.
+    `where` is the field path for problems. Raises ConfigurationError when there is no such file, or nothing that can be
+    used in it.
     """
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    text = _read_text(_path_of(value, secrets_dir))
+    try:
+        text = _read_text(_path_of(value, secrets_dir))
+    except _UnusableError as error:
+        raise ConfigurationError.of(where, error.code, error.message) from None
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+class _UnusableError(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
 
 def _path_of(value: SecretKeyRef | SecretFile, secrets_dir: Path) -> Path:
@@ -33,7 +44,7 @@ def _path_of(value: SecretKeyRef | SecretFile, secrets_dir: Path) -> Path:
         return Path(value.file)
     name, key = value.secret_key_ref.name, value.secret_key_ref.key
     if "/" in name or ".." in (name, key) or "." in (name, key):
-        raise _error("secret-name", f"{name}/{key} does not name a key of a Secret")
+        raise _UnusableError("secret-name", f"{name}/{key} does not name a key of a Secret")
     return secrets_dir / name / key
 
 
@@ -42,20 +53,16 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(SECRET_BYTES_MAX + 1)
     except FileNotFoundError:
-        raise _error("secret-missing", f"the secret file {path} does not exist") from None
+        raise _UnusableError("secret-missing", f"the secret file {path} does not exist") from None
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a path"
-        raise _error("secret-unreadable", f"the secret file {path} cannot be read: {detail}") from None
+        raise _UnusableError("secret-unreadable", f"the secret file {path} cannot be read: {detail}") from None
     if len(content) > SECRET_BYTES_MAX:
-        raise _error("secret-too-large", f"the secret file {path} has more than {SECRET_BYTES_MAX} bytes")
+        raise _UnusableError("secret-too-large", f"the secret file {path} has more than {SECRET_BYTES_MAX} bytes")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise _error("secret-not-text", f"the secret file {path} is not UTF-8 text") from None
+        raise _UnusableError("secret-not-text", f"the secret file {path} is not UTF-8 text") from None
     if not text.strip("\r\n"):
-        raise _error("secret-empty", f"the secret file {path} is empty")
+        raise _UnusableError("secret-empty", f"the secret file {path} is empty")
     return text
-
-
-def _error(code: str, message: str) -> ConfigurationError:
-    return ConfigurationError.of("", code, message)

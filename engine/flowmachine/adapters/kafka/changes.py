@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.errors import TransientError
 from flowmachine.wire.log import InputRecord
@@ -23,12 +23,14 @@ class KafkaChanges:
         self._connection = connection
         self._topic = topic
         self._group = group
+        self._credentials = connection.credentials
         self._consumer: AIOKafkaConsumer | None = None
         self._pending: dict[TopicPartition, tuple[int, int]] = {}
         """Partition -> first offset that is not committed, and the one behind the last that was fetched."""
 
     async def start(self) -> None:
         await self.stop()
+        self._credentials = self._connection.credentials
         consumer = AIOKafkaConsumer(
             self._topic,
             **self._connection.client_arguments(),
@@ -45,12 +47,14 @@ class KafkaChanges:
             with translated(f"joining consumer group {self._group!r}"):
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await stop_client(consumer)
             raise
         self._consumer, self._pending = consumer, {}
 
     async def fetch(self, records_max: int, *, timeout_seconds: float) -> Sequence[InputRecord]:
         consumer = self._started()
+        if self._connection.credentials is not self._credentials:
+            raise TransientError("the credentials have changed: joining the group again with the new ones")
         with translated(f"reading {self._topic}"):
             fetched = await consumer.getmany(timeout_ms=int(timeout_seconds * 1000), max_records=records_max)
         records: list[InputRecord] = []
@@ -89,7 +93,7 @@ class KafkaChanges:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with translated("leaving the consumer group"):
-                await consumer.stop()
+                await stop_client(consumer)
 
     def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -1,19 +1,27 @@
 """How to reach the brokers: one set of arguments for every client that the engine opens."""
 
+import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.admin import AIOKafkaAdminClient
 
 METADATA_MAX_AGE_MS = 30_000
 """New partitions of an input topic are noticed within half a minute."""
 REQUEST_TIMEOUT_MS = 15_000
+CLOSE_SECONDS = 3.0
+"""Over TLS a client waits up to 30 s for the broker's farewell, which does not come when a fetch is on its way."""
 RETRY_BACKOFF_MS = 10
 """aiokafka's 100 ms stands between a transaction and the next while markers are being written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sasl:
-    """Credentials. `mechanism` is Kafka's name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    """A user's name and password. `mechanism` is Kafka's name: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
 
     mechanism: str
     username: str = field(repr=False)
@@ -21,13 +29,23 @@ class Sasl:
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaCredentials:
+    """What the brokers demand: TLS, and a password or (OAUTHBEARER) tokens."""
+
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    sasl: Sasl | AbstractTokenProvider | None = None
+
+
+@dataclass(slots=True)
 class KafkaConnection:
-    """Brokers as `host:port`, and what they demand."""
+    """Brokers as `host:port`, and what they demand.
+
+    `credentials` may be exchanged at any time: clients that are opened from then on use the new ones.
+    """
 
     brokers: tuple[str, ...]
     client_id: str
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
-    sasl: Sasl | None = None
+    credentials: KafkaCredentials = field(default_factory=KafkaCredentials)
 
     @property
     def address(self) -> str:
@@ -36,25 +54,37 @@ class KafkaConnection:
 
     def client_arguments(self) -> dict[str, Any]:
         """Arguments that all aiokafka clients share."""
+        tls, sasl = self.credentials.tls, self.credentials.sasl
         protocol = {
             (False, False): "PLAINTEXT",
             (True, False): "SSL",
             (False, True): "SASL_PLAINTEXT",
             (True, True): "SASL_SSL",
-        }[(self.tls is not None, self.sasl is not None)]
+        }[(tls is not None, sasl is not None)]
         arguments: dict[str, Any] = {
             "bootstrap_servers": list(self.brokers),
             "client_id": self.client_id,
             "security_protocol": protocol,
-            "ssl_context": self.tls,
+            "ssl_context": tls,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "retry_backoff_ms": RETRY_BACKOFF_MS,
             "metadata_max_age_ms": METADATA_MAX_AGE_MS,
         }
-        if self.sasl is not None:
+        if isinstance(sasl, Sasl):
             arguments |= {
-                "sasl_mechanism": self.sasl.mechanism,
-                "sasl_plain_username": self.sasl.username,
-                "sasl_plain_password": self.sasl.password,
+                "sasl_mechanism": sasl.mechanism,
+                "sasl_plain_username": sasl.username,
+                "sasl_plain_password": sasl.password,
             }
+        elif sasl is not None:
+            arguments |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": sasl}
         return arguments
+
+
+async def stop_client(
+    client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient, *, seconds_max: float = CLOSE_SECONDS
+) -> None:
+    """Stop a client, but do not wait longer than a moment for its connections."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds_max):
+            await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())  # type: ignore[no-untyped-call]

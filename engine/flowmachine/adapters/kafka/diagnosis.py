@@ -1,29 +1,55 @@
 """Why the brokers cannot be reached. aiokafka's clients only say "unable to bootstrap", whatever the reason."""
 
-from aiokafka import errors as kafka
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from aiokafka import errors as kafka
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.protocol.admin import ApiVersionRequest
+
+from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translate, translated
 from flowmachine.errors import ConfigurationError, TransientError
 
 _SHARED_ARGUMENTS = ("bootstrap_servers", "metadata_max_age_ms", "retry_backoff_ms")
 
 
-async def connect(connection: KafkaConnection, admin: AIOKafkaAdminClient) -> None:
-    """Start a client. Raises ConfigurationError or TransientError with the reason of each broker that refused."""
+@asynccontextmanager
+async def connected_admin(connection: KafkaConnection) -> AsyncGenerator[AIOKafkaAdminClient]:
+    """A client for administration. Raises ConfigurationError or TransientError and says why."""
+    arguments = connection.client_arguments()
+    del arguments["metadata_max_age_ms"]
+    admin = AIOKafkaAdminClient(**arguments)
+    try:
+        await _connect(connection, admin)
+        yield admin
+    finally:
+        await stop_client(admin)
+
+
+async def _connect(connection: KafkaConnection, admin: AIOKafkaAdminClient) -> None:
     doing = f"connecting to {connection.address}"
+    if isinstance(connection.credentials.sasl, AbstractTokenProvider):
+        await _find_reasons(
+            connection
+        )  # aiokafka's client starts even if its token is refused, and knows no broker then
     try:
         with translated(doing):
             await admin.start()
     except TransientError as error:
-        reasons = {broker: await _try(connection, broker) for broker in connection.brokers}
-        for reason in reasons.values():
-            if isinstance(reason, ConfigurationError):
-                raise reason from error
-        said = "; ".join(f"{broker}: {reason}" for broker, reason in reasons.items() if reason is not None)
+        said = await _find_reasons(connection)
         raise TransientError(f"{doing}: {said}" if said else str(error)) from error
+
+
+async def _find_reasons(connection: KafkaConnection) -> str:
+    """What each broker that cannot be reached said. Raises ConfigurationError if one of them refuses us."""
+    reasons = {broker: await _try(connection, broker) for broker in connection.brokers}
+    for reason in reasons.values():
+        if isinstance(reason, ConfigurationError):
+            raise reason
+    return "; ".join(f"{broker}: {reason}" for broker, reason in reasons.items() if reason is not None)
 
 
 async def _try(connection: KafkaConnection, broker: str) -> Exception | None:
@@ -31,8 +57,25 @@ async def _try(connection: KafkaConnection, broker: str) -> Exception | None:
     arguments = {name: value for name, value in connection.client_arguments().items() if name not in _SHARED_ARGUMENTS}
     try:
         opened = await create_conn(host, int(port), **arguments)
+        try:
+            if isinstance(connection.credentials.sasl, AbstractTokenProvider):
+                await _use(opened)
+        finally:
+            opened.close()
     except (kafka.KafkaError, OSError, TimeoutError, ValueError) as error:
         reason = translate(error, f"connecting to {broker}")
         return reason if isinstance(reason, ConfigurationError) else error
-    opened.close()
     return None
+
+
+async def _use(opened: AIOKafkaConnection) -> None:
+    """Raise AuthenticationFailedError if the token was refused.
+
+    aiokafka takes no notice of that answer; the next request is then refused, too.
+    """
+    try:
+        answered = await opened.send(ApiVersionRequest())
+    except kafka.KafkaConnectionError:
+        answered = None
+    if answered is None or answered.error_code:
+        raise kafka.AuthenticationFailedError("the token")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.connection import KafkaConnection, KafkaCredentials, stop_client
+from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.adapters.kafka.membership import run_membership
 from flowmachine.adapters.kafka.partition import KafkaPartitionLog, PartitionContext, consumer_arguments
@@ -46,26 +47,34 @@ class KafkaLog:
         settings = self._settings
         self._topics = await prepare_topics(settings.connection, settings.names)
         if self._producer is None:
-            self._producer = await self._start_producer()
+            self._producer = await _start_producer(settings.connection)
         if self._reader is None:
-            # Ends of the intake are asked for with it. An open transaction there must not hide what `append_intake` has
-            # put behind it: whoever has the id of a saga may read that saga at once.
-            arguments = consumer_arguments(settings.connection, 1024)
-            arguments["isolation_level"] = "read_uncommitted"
-            reader = AIOKafkaConsumer(**arguments)
-            with translated(f"connecting to {settings.connection.address}"):
-                await reader.start()
-            self._reader = reader
+            self._reader = await _start_reader(settings.connection)
         return self._topics
 
-    async def _start_producer(self) -> AIOKafkaProducer:
+    async def renew(self, credentials: KafkaCredentials) -> None:
+        """Use other credentials from now on; the caller opens the partitions again.
+
+        Raises what the brokers say to them; everything then stays as it was, and works for as long as its connections.
+        """
         connection = self._settings.connection
-        producer = AIOKafkaProducer(
-            **connection.client_arguments(), enable_idempotence=True, acks="all", max_batch_size=1_040_000, linger_ms=0
-        )
-        with translated(f"connecting to {connection.address}"):
-            await producer.start()
-        return producer
+        renewed = KafkaConnection(connection.brokers, connection.client_id, credentials)
+        if self._producer is None or self._reader is None:
+            connection.credentials = credentials  # not started yet: `start` will see whether they are good
+            return
+        async with connected_admin(renewed):
+            pass  # it says why they are refused
+        producer = await _start_producer(renewed)
+        try:
+            reader = await _start_reader(renewed)
+        except BaseException:
+            await stop_client(producer)
+            raise
+        connection.credentials = credentials
+        (producer, self._producer), (reader, self._reader) = (self._producer, producer), (self._reader, reader)
+        with translated("disconnecting"):
+            await stop_client(producer)
+            await stop_client(reader)
 
     async def run_membership(self, address: str) -> AsyncGenerator[Assignment]:
         """As the port says. Partitions that someone added to an input topic are known from here on."""
@@ -147,6 +156,34 @@ class KafkaLog:
         reader, self._reader = self._reader, None
         if producer is not None:
             with translated("disconnecting"):
-                await producer.stop()
+                await stop_client(producer)
         if reader is not None:
-            await reader.stop()
+            await stop_client(reader)
+
+
+async def _start_producer(connection: KafkaConnection) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(
+        **connection.client_arguments(), enable_idempotence=True, acks="all", max_batch_size=1_040_000, linger_ms=0
+    )
+    try:
+        with translated(f"connecting to {connection.address}"):
+            await producer.start()
+    except BaseException:
+        await stop_client(producer)
+        raise
+    return producer
+
+
+async def _start_reader(connection: KafkaConnection) -> AIOKafkaConsumer:
+    # Ends of the intake are asked for with it. An open transaction there must not hide what `append_intake` has put
+    # behind it: whoever has the id of a saga may read that saga at once.
+    arguments = consumer_arguments(connection, 1024)
+    arguments["isolation_level"] = "read_uncommitted"
+    reader = AIOKafkaConsumer(**arguments)
+    try:
+        with translated(f"connecting to {connection.address}"):
+            await reader.start()
+    except BaseException:
+        await stop_client(reader)
+        raise
+    return reader

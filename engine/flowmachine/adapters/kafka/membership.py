@@ -12,6 +12,7 @@ engine that stops in order leaves the group all the same, so that the others nee
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar, final
 
 import msgspec
@@ -20,7 +21,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.core.assignment import assign_partitions
 from flowmachine.errors import FlowMachineError
@@ -136,9 +137,21 @@ async def run_membership(
 ) -> AsyncGenerator[Assignment]:
     """Join `group`; yields after each rebalance. Closing the iterator leaves the group at once."""
     assignor = type("ProcessHomeAssignor", (HomeAssignor,), {"topics": topics, "address": address, "answer": None})
+    while True:
+        async with aclosing(_follow(connection, assignor, group)) as assignments:
+            async for assignment in assignments:
+                yield assignment
+
+
+async def _follow(connection: KafkaConnection, assignor: type[HomeAssignor], group: str) -> AsyncGenerator[Assignment]:
+    """As `run_membership`, for as long as the connection's credentials are these.
+
+    It then leaves its place to the next consumer: with the same instance id that one is the same member.
+    """
+    credentials = connection.credentials
     arguments: dict[str, Any] = connection.client_arguments() | {
         "group_id": group,
-        "group_instance_id": address,
+        "group_instance_id": assignor.address,
         "partition_assignment_strategy": (assignor,),
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
@@ -150,11 +163,12 @@ async def run_membership(
     }
     consumer = AIOKafkaConsumer(**arguments)
     listener = _Listener(assignor, consumer)
-    consumer.subscribe([topics.intake, *topics.inputs], listener=listener)
+    consumer.subscribe([assignor.topics.intake, *assignor.topics.inputs], listener=listener)
+    is_leaving = True
     try:
         with translated(f"joining consumer group {group!r} on {connection.address}"):
             await consumer.start()
-        while True:
+        while connection.credentials is credentials:
             try:
                 assignment = await asyncio.wait_for(listener.assignments.get(), _POLL_SECONDS)
             except TimeoutError:
@@ -162,11 +176,13 @@ async def run_membership(
                     await consumer.getmany(timeout_ms=0)  # fetches nothing; raises what the coordinator ran into
             else:
                 yield assignment
+        is_leaving = False
     finally:
         try:
             with translated("leaving the consumer group"):
-                _make_leaving(consumer)
-                await consumer.stop()
+                if is_leaving:
+                    _make_leaving(consumer)
+                await stop_client(consumer)
         except FlowMachineError as error:
             _log.warning("could not leave the consumer group in order", extra={"reason": str(error)})
 

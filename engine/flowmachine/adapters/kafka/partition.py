@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import InvariantError, TransientError
@@ -33,6 +33,8 @@ _BATCH_BYTES = 1_040_000
 _FETCH_BYTES = 2 * 1024 * 1024
 _RESTORE_FETCH_BYTES = 8 * 1024 * 1024
 _RESTORE_POLL_MS = 500
+_RESTORE_CLOSE_SECONDS = 0.2
+"""A partition stands still for this long at most: the consumer of a restore has nothing to say goodbye for."""
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +172,7 @@ class KafkaPartitionLog:
                     yield records
             self.restored_to = max(position, self.restored_to)
         finally:
-            await consumer.stop()
+            await stop_client(consumer, seconds_max=_RESTORE_CLOSE_SECONDS)
 
     async def commit(self, transaction: Transaction) -> None:
         """As the port says."""
@@ -245,7 +247,7 @@ class KafkaPartitionLog:
                 ) as error:  # aiokafka 0.14 trips over the error code of a coordinator still loading
                     raise TransientError(f"the coordinator of group {group!r} is not ready") from error
         finally:
-            await admin.close()
+            await stop_client(admin)
         if len(found) != len(wanted):
             # An answer without our partitions is an error, never "no offset": starting over would apply inputs twice.
             raise TransientError(f"the coordinator of group {group!r} did not answer for every partition")
@@ -259,7 +261,7 @@ class KafkaPartitionLog:
                 offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(wanted)
                 return offsets
         finally:
-            await consumer.stop()
+            await stop_client(consumer)
 
     async def close(self) -> None:
         """Stop the clients. An open transaction is left to be fenced: there is nothing in it that anyone may see."""
@@ -267,7 +269,7 @@ class KafkaPartitionLog:
             return
         self.is_closed = True
         for consumer in self._consumers:
-            await consumer.stop()
+            await stop_client(consumer)
         try:
             async with asyncio.timeout(5):
                 await self._producer.stop()

@@ -11,7 +11,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
 
 from flowmachine.adapters.kafka.connection import KafkaConnection
-from flowmachine.adapters.kafka.diagnosis import connect
+from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translate, translated
 from flowmachine.adapters.kafka.partition import consumer_arguments
 from flowmachine.errors import ConfigurationError, Problem, TransientError
@@ -37,12 +37,8 @@ class KafkaReader:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Self:
-        arguments = self._connection.client_arguments()
-        arguments.pop("metadata_max_age_ms")
         try:
-            admin = AIOKafkaAdminClient(**arguments)
-            self._stack.push_async_callback(admin.close)
-            await connect(self._connection, admin)
+            admin = await self._stack.enter_async_context(connected_admin(self._connection))
             consumer = AIOKafkaConsumer(**consumer_arguments(self._connection, _FETCH_BYTES))
             self._stack.push_async_callback(consumer.stop)
             with translated(f"connecting to {self._connection.address}"):

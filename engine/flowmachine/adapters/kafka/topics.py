@@ -9,7 +9,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from flowmachine.adapters.kafka.connection import KafkaConnection
-from flowmachine.adapters.kafka.diagnosis import connect
+from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translate, translated
 from flowmachine.config.resource import FlowMachine
 from flowmachine.config.topic_names import input_topics, internal_topics, output_topics
@@ -84,11 +84,7 @@ async def prepare_topics(connection: KafkaConnection, names: TopicNames) -> Topi
     N, the partition count of `intake` and `sagas`, is pinned once they exist. Raises ConfigurationError with every
     topic that is missing or may not be used, TransientError when the brokers cannot be reached.
     """
-    arguments = connection.client_arguments()
-    arguments.pop("metadata_max_age_ms")
-    admin = AIOKafkaAdminClient(**arguments)
-    try:
-        await connect(connection, admin)
+    async with connected_admin(connection) as admin:
         wanted = (*names.internal, *names.inputs, *names.outputs)
         with translated("describing topics"):
             counts = await _partition_counts(admin, wanted)
@@ -99,17 +95,11 @@ async def prepare_topics(connection: KafkaConnection, names: TopicNames) -> Topi
             await _create(admin, names, missing, partitions)
             counts |= await _wait_for_leaders(admin, missing)
         return _topics(names, counts)
-    finally:
-        await admin.close()
 
 
 async def delete_topics(connection: KafkaConnection, topics: Iterable[str]) -> None:
     """Afterwards these topics do not exist. Raises as `prepare_topics` does."""
-    arguments = connection.client_arguments()
-    arguments.pop("metadata_max_age_ms")
-    admin = AIOKafkaAdminClient(**arguments)
-    try:
-        await connect(connection, admin)
+    async with connected_admin(connection) as admin:
         with translated("describing topics"):
             existing = sorted(await _partition_counts(admin, topics))
         if not existing:
@@ -121,8 +111,6 @@ async def delete_topics(connection: KafkaConnection, topics: Iterable[str]) -> N
             error = kafka.for_code(code)
             if error not in (kafka.NoError, kafka.UnknownTopicOrPartitionError):
                 raise translate(error(name), f"deleting topic {name!r}")
-    finally:
-        await admin.close()
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, int]:

@@ -49,6 +49,8 @@ class RestEndpoint:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     tls: ssl.SSLContext | None = None
     timeout_seconds: float = 10.0
+    where: str = ""
+    """The channel's field path, for problems."""
 
 
 class RestSender:
@@ -57,13 +59,19 @@ class RestSender:
     def __init__(self, endpoint: RestEndpoint, session: aiohttp.ClientSession, slots: HostSlots) -> None:
         """Raises ConfigurationError if the endpoint makes no URL, or a header cannot be sent."""
         self._session = session
-        self._url = build_url(endpoint)
-        self._headers = build_headers(endpoint.headers)
+        self._slots = slots
+        self.use(endpoint)
+
+    def use(self, endpoint: RestEndpoint) -> None:
+        """From the next command on send to `endpoint`. Raises as making a sender does; nothing has changed then."""
+        url = build_url(endpoint)
+        self._headers = build_headers(endpoint)
+        self._url = url
         self._method = endpoint.method
         self._tls: ssl.SSLContext | bool = endpoint.tls if endpoint.tls is not None else True
         self._timeout_seconds = endpoint.timeout_seconds
         self._timeout = aiohttp.ClientTimeout(total=endpoint.timeout_seconds)
-        self._slot = slots.of(self._url)
+        self._slot = self._slots.of(self._url)
         self._name = f"{endpoint.method} {self._url.with_user(None).with_query(None).with_fragment(None)}"
 
     async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
@@ -119,22 +127,21 @@ def build_url(endpoint: RestEndpoint) -> URL:
             return url
     except ValueError:
         pass
-    raise ConfigurationError.of("", "invalid-endpoint", "host, port and path do not make a URL")
+    raise ConfigurationError.of(endpoint.where, "invalid-endpoint", "host, port and path do not make a URL")
 
 
-def build_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
+def build_headers(endpoint: RestEndpoint) -> CIMultiDict[str]:
     """The headers of every request. Raises ConfigurationError, which names headers and shows no value."""
     problems: list[Problem] = []
-    for name, value in headers.items():
+    for name, value in endpoint.headers.items():
+        path = f"{endpoint.where}.headers.{name}"
         if name.lower() in HEADERS_OF_THE_CLIENT:
-            problems.append(
-                Problem(f"headers.{name}", "reserved-header", "this header is set by the engine; remove it")
-            )
+            problems.append(Problem(path, "reserved-header", "this header is set by the engine; remove it"))
         elif any(char != "\t" and not char.isprintable() for char in value):
             message = "the value has a line break or another control character; look at the end of its file"
-            problems.append(Problem(f"headers.{name}", "invalid-header", message))
+            problems.append(Problem(path, "invalid-header", message))
     if problems:
         raise ConfigurationError(problems)
     built = CIMultiDict({"Content-Type": "application/json"})
-    built.update(headers)
+    built.update(endpoint.headers)
     return built

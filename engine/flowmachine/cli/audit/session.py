@@ -14,7 +14,6 @@ from flowmachine.app import (
     describe_log,
     embedded_path,
     kafka_channels,
-    kafka_connection,
     topic_stem,
 )
 from flowmachine.audit.judge import judge
@@ -25,6 +24,7 @@ from flowmachine.cli.audit.spill import Spill
 from flowmachine.cli.log_options import Advance
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine
+from flowmachine.connections import KafkaAccess
 
 CHECKED_STRIDE = 100
 """Sagas between two movements of the progress bar."""
@@ -77,4 +77,4 @@ def open_reader(resource: FlowMachine, options: RunOptions) -> AbstractAsyncCont
     group = next((channel.consumer_group for channel in kafka if channel.consumer_group), topic_stem(resource))
     if options.is_embedded or not kafka:
         return EmbeddedReader(embedded_path(resource, options), group)
-    return KafkaReader(kafka_connection(resource, kafka[0], options.secrets_dir), group)
+    return KafkaReader(KafkaAccess(resource, options.secrets_dir).connection, group)

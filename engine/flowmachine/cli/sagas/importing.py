@@ -175,13 +175,13 @@ def _open_export(name: str) -> Generator[ExportFile]:
 async def _import(
     resource: "FlowMachine", options: "RunOptions", file: ExportFile, read: Advance, advance: Advance
 ) -> Report:
-    from flowmachine.app import build_log
+    from flowmachine.app import build_log, kafka_access
     from flowmachine.config.build import build_machine
     from flowmachine.runtime.importing import import_partition
 
     report = Report(file.head)
     machine = build_machine(resource)
-    log = build_log(resource, options)
+    log = build_log(resource, options, kafka_access(resource, options))
     topics = await log.start()
     try:
         places = file.index(topics.home_partitions, read)
