@@ -14,11 +14,12 @@ from flowmachine import __version__
 from flowmachine.adapters.embedded.changes import EmbeddedChanges
 from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
 from flowmachine.adapters.embedded.log import InternalTopics as EmbeddedTopicNames
+from flowmachine.adapters.files import read_secret, watch
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.kafka import KafkaChanges, KafkaCredentials, KafkaLog, KafkaLogSettings, TopicNames
 from flowmachine.adapters.prometheus import PrometheusObserver
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, open_session
-from flowmachine.api.server import ApiSettings, Lifecycle, build_application, build_probes, run_server
+from flowmachine.api.server import ApiSettings, BearerTokens, Lifecycle, build_application, build_probes, run_server
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine, KafkaChannel, dump_document
 from flowmachine.connections import KafkaAccess, RestAccess, read_brokers
@@ -119,18 +120,27 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
         if projector is not None:
             background.append(partial(_project, engine, projector))
         lifecycle = Lifecycle()
-        peers = HttpPeerReader(session)
+        tokens = BearerTokens(_read_tokens(resource, options.secrets_dir))
+        background.append(partial(_watch_tokens, tokens, resource, options.secrets_dir))
+        peers = HttpPeerReader(session, token=lambda: tokens.own)
         listing = EngineListing(engine, peers)
         application = build_application(
-            Gateway(engine, GatewaySettings(settings.saga_id_prefix, settings.align_partitioners), peers),
+            Gateway(engine, GatewaySettings(settings.saga_id_prefix, settings.align_partitioners), peers, peers),
             StoreListing(store.queries) if store is not None and store.queries is not None else listing,
             listing,
             engine,
             resource.spec.machine.model_dump(mode="json", by_alias=True, exclude_none=True),
             dump_document(resource, reveal_secrets=False),
             observer.render,
-            ApiSettings(machine.name, __version__, settings.http.body_max_bytes),
+            ApiSettings(
+                machine.name,
+                __version__,
+                settings.http.body_max_bytes,
+                throws_on_unexpected_events=settings.throw_on_unexpected_events,
+                cors_origins=settings.http.cors_origins,
+            ),
             lifecycle=lifecycle,
+            tokens=tokens,
             store_status=lambda: None if projector is None else projector.status(),
         )
         async with run_server(application, options.http_host, options.http_port) as port, _running(background):
@@ -140,6 +150,20 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
 async def _renew(log: KafkaLog, engine: Engine, credentials: KafkaCredentials) -> None:
     await log.renew(credentials)
     engine.reopen()
+
+
+def _read_tokens(resource: FlowMachine, secrets_dir: Path) -> tuple[str, ...]:
+    return tuple(
+        read_secret(token, secrets_dir, where=f"spec.settings.http.tokens[{index}]")
+        for index, token in enumerate(resource.spec.settings.http.tokens)
+    )
+
+
+async def _watch_tokens(tokens: BearerTokens, resource: FlowMachine, secrets_dir: Path) -> None:
+    async def use(found: tuple[str, ...]) -> None:
+        tokens.tokens = found
+
+    await watch("spec.settings.http.tokens", partial(_read_tokens, resource, secrets_dir), tokens.tokens, use)
 
 
 async def _project(engine: Engine, projector: Projector) -> None:

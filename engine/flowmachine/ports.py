@@ -22,6 +22,7 @@ from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
 from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
 from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 TopicPartition = tuple[str, int]
 
@@ -126,8 +127,8 @@ class Log(Protocol):
         """Open a home partition; whoever had it open before is fenced. Raises TransientError, ConfigurationError."""
         ...
 
-    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
-        """Append to the `intake` topic; returns when the records are safe. Raises TransientError."""
+    async def append_intake(self, records: Sequence[OutputRecord]) -> Sequence[int]:
+        """Append to the `intake` topic; returns the records' offsets when they are safe. Raises TransientError."""
         ...
 
     async def intake_end(self, partition: int) -> int:
@@ -254,6 +255,14 @@ class SagaFinder(Protocol):
 
         `cursor` None: the first page. Raises CursorError (of another list), TransientError, ConfigurationError.
         """
+        ...
+
+
+class PeerOutcomes(Protocol):
+    """Asks another engine what became of events that were appended to its intake partitions."""
+
+    async def outcome(self, address: str, place: IntakePlace) -> EventOutcome:
+        """Waits until the event has been handled. Raises TransientError if it does not tell."""
         ...
 
 

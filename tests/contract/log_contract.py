@@ -384,13 +384,16 @@ class LogContract:
         source = source_of(await soon(log.open_partition(1)), intake)
         before = await soon(log.intake_end(1))
         waiting = asyncio.ensure_future(source.fetch(10))
-        await soon(log.append_intake([OutputRecord(intake, b"a", b"1", 1), OutputRecord(intake, b"a", b"2", 1)]))
+        offsets = await soon(
+            log.append_intake([OutputRecord(intake, b"a", b"1", 1), OutputRecord(intake, b"a", b"2", 1)])
+        )
         end = await soon(log.intake_end(1))
         assert end >= before + 2
         assert await soon(log.intake_end(0)) == 0
         records = list(await soon(waiting))
         records += await fetch_count(source, 2 - len(records))
         assert values(records) == [b"1", b"2"]
+        assert [record.offset for record in records] == list(offsets)
         assert await soon(source.position()) == end
 
     async def test_intake_of_one_engine_reaches_another(self, harness: LogHarness) -> None:

@@ -248,8 +248,8 @@ class SimulatedLog:
         await log.open()
         return log
 
-    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
-        await self._network.request("append to the intake", lambda: self._broker.append(records))
+    async def append_intake(self, records: Sequence[OutputRecord]) -> Sequence[int]:
+        return await self._network.request("append to the intake", lambda: self._broker.append(records))
 
     async def intake_end(self, partition: int) -> int:
         data = self._broker.partitions[self._started().intake][partition]

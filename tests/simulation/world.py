@@ -19,6 +19,7 @@ from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
 from flowmachine.runtime.partition_task import BatchSettings
+from flowmachine.wire.outcome import EventOutcome, IntakePlace
 from tests.simulation.broker import Broker
 from tests.simulation.history import History
 from tests.simulation.log import Names, SimulatedLog
@@ -94,7 +95,8 @@ class EngineHost:
             clock=lambda: world.loop.wall_ms() + self.skew_ms,
             senders={"rest": RestSender(world, self.network)},
         )
-        self.gateway = Gateway(self.engine, GatewaySettings(align_partitioners=("java",)), Peers(world))
+        peers = Peers(world)
+        self.gateway = Gateway(self.engine, GatewaySettings(align_partitioners=("java",)), peers, peers)
         self.process.spawn(world.loop, self._run(self.engine, self.process))
 
     async def _run(self, engine: Engine, process: Process) -> None:
@@ -139,6 +141,10 @@ class Peers:
     async def read(self, address: str, saga_id: str) -> bytes | None:
         host = next(host for host in self._world.hosts if host.address == address)
         return await self._world.call(host, lambda gateway: gateway.read(saga_id, is_from_peer=True))
+
+    async def outcome(self, address: str, place: IntakePlace) -> EventOutcome:
+        host = next(host for host in self._world.hosts if host.address == address)
+        return await self._world.call(host, lambda gateway: gateway.outcome(place, is_from_peer=True))
 
 
 class World:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp.test_utils import TestClient, TestServer
 
-from flowmachine.api.server import ApiSettings, Lifecycle, build_application
+from flowmachine.api.server import ApiSettings, BearerTokens, Lifecycle, build_application
 from flowmachine.core.payload import encode_payload
 from flowmachine.core.phases import Phase
 from flowmachine.core.saga import EMPTY_HISTORY, HeldEvent, OutboxEntry, Saga
@@ -15,6 +15,7 @@ from flowmachine.errors import FlowMachineError
 from flowmachine.runtime.engine import Status
 from flowmachine.wire.intake import Creation
 from flowmachine.wire.listing import CursorError, SagaFilter, SagaPage, Scan, ScanRequest
+from flowmachine.wire.outcome import TAKEN, EventOutcome, IntakePlace
 from flowmachine.wire.record import encode_saga
 
 READY = Status(problems=(), phases={0: Phase.RUNNING, 1: Phase.RUNNING}, sagas=3, undelivered=1)
@@ -28,6 +29,8 @@ class InMemoryGateway:
         self.reported: list[tuple[str, bytes]] = []
         self.records: dict[str, bytes] = {}
         self.reads: list[tuple[str, bool]] = []
+        self.event_outcome = TAKEN
+        self.outcomes_asked: list[tuple[IntakePlace, bool]] = []
         self.error: Exception | None = None
         self._by_key: dict[str, str] = {}
 
@@ -42,6 +45,15 @@ class InMemoryGateway:
     async def report(self, saga_id: str, value: bytes) -> None:
         self._raise_error()
         self.reported.append((saga_id, value))
+
+    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
+        await self.report(saga_id, value)
+        return self.event_outcome
+
+    async def outcome(self, place: IntakePlace, *, is_from_peer: bool = False) -> EventOutcome:
+        self._raise_error()
+        self.outcomes_asked.append((place, is_from_peer))
+        return self.event_outcome
 
     async def read(self, saga_id: str, *, is_from_peer: bool = False) -> bytes | None:
         self.reads.append((saga_id, is_from_peer))
@@ -113,6 +125,7 @@ class ApiSetup:
     lists: InMemoryLists = field(default_factory=InMemoryLists)
     engine: SettableEngine = field(default_factory=SettableEngine)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    tokens: BearerTokens = field(default_factory=BearerTokens)
     settings: ApiSettings = field(default_factory=lambda: ApiSettings(name="orders", version="1.2.3"))
 
     def application(self):
@@ -126,6 +139,7 @@ class ApiSetup:
             lambda: b"# HELP up\n",
             self.settings,
             lifecycle=self.lifecycle,
+            tokens=self.tokens,
         )
 
 

@@ -20,18 +20,27 @@ from flowmachine.api.bodies import (
 from flowmachine.api.lifecycle import Lifecycle
 from flowmachine.api.saga_answer import decode_saga_answer
 from flowmachine.api.saga_query import parse_saga_query
+from flowmachine.core.actions import Outcome
 from flowmachine.ports import SagaFinder
 from flowmachine.runtime.engine import Status
 from flowmachine.runtime.projector import StoreStatus
 from flowmachine.wire.intake import Creation, encode_creation
 from flowmachine.wire.listing import CursorError, Scan, ScanRequest
 from flowmachine.wire.message import encode_message
+from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 ROUTED_HEADER: Final = "Flowmachine-Routed"
 """Says that the request comes from another engine: answer it here, or not at all."""
 SAGA_HEADER: Final = "Flowmachine-Saga"
 """On the internal route's 404: it is the engine that says so, not whatever else may answer at this address."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_REFUSAL_STATUS: Final = {
+    Outcome.UNKNOWN_SAGA: HTTPStatus.NOT_FOUND,
+    Outcome.INVALID_PAYLOAD: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Outcome.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
+"""What a refused event is answered with; 409 for all others: the saga is not where the event would fit."""
 
 _decode_scan_request = msgspec.json.Decoder(ScanRequest).decode
 
@@ -45,6 +54,14 @@ class SagaGateway(Protocol):
 
     async def report(self, saga_id: str, value: bytes) -> None:
         """Append an event for a saga. Raises TransientError."""
+        ...
+
+    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
+        """The same, and what became of it. Raises TransientError."""
+        ...
+
+    async def outcome(self, place: IntakePlace, *, is_from_peer: bool = False) -> EventOutcome:
+        """What became of an event, once that is known. Raises TransientError."""
         ...
 
     async def read(self, saga_id: str, *, is_from_peer: bool = False) -> bytes | None:
@@ -76,6 +93,9 @@ class ApiSettings:
     version: str = ""
     body_bytes_max: int = 900_000
     """Less than the 1 MB that a Kafka record may have by default, so that what is accepted can be stored."""
+    throws_on_unexpected_events: bool = False
+    """Whether `POST /event` waits for what becomes of the event, and answers with an error if it changed nothing."""
+    cors_origins: tuple[str, ...] = ()
     body_seconds_max: float = 30.0
     idle_seconds_max: float = 75.0
     """How long a connection may stay without a whole request: longer than the 60 s of common proxies, and a bound for
@@ -196,8 +216,22 @@ class Handlers:
         value = encode_message(event.value.message_label, event.value.message_payload or {})
         if len(value) > limit:
             raise too_large(limit)
-        await self._gateway.report(saga_id, value)
+        if self._settings.throws_on_unexpected_events:
+            outcome = await self._gateway.report_and_wait(saga_id, value)
+            if outcome.refusal is not None:
+                status = _REFUSAL_STATUS.get(outcome.refusal, HTTPStatus.CONFLICT)
+                raise RefusedError(status, f"The event changed nothing: {outcome.reason}.")
+        else:
+            await self._gateway.report(saga_id, value)
         return answer(EventTaken())
+
+    async def read_outcome(self, request: web.Request) -> web.StreamResponse:
+        """`GET /-/internal/outcomes/{partition}/{offset}`: for other engines."""
+        try:
+            place = IntakePlace(int(request.match_info["partition"]), int(request.match_info["offset"]))
+        except ValueError:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Partition and offset must be numbers.") from None
+        return answer(await self._gateway.outcome(place, is_from_peer=True))
 
     async def read_saga(self, request: web.Request) -> web.StreamResponse:
         """`GET /sagas/{sagaId}`."""

@@ -17,6 +17,9 @@ _REFERENCES: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = {
     HTTPStatus.BAD_REQUEST: "The request is wrong; the message names what and where.",
     HTTPStatus.NOT_FOUND: "There is no such saga.",
+    HTTPStatus.UNAUTHORIZED: "The bearer token is missing or wrong (only if the machine asks for one).",
+    HTTPStatus.CONFLICT: "The event changed nothing: the saga is not where it would fit (`throwOnUnexpectedEvents`).",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The event's payload does not fit its schema (`throwOnUnexpectedEvents`).",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not JSON.",
@@ -52,6 +55,11 @@ class Operation:
     trouble: type | None = None
     refusals: tuple[HTTPStatus, ...] = ()
     is_deprecated: bool = False
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether it asks for a bearer token if the machine has tokens: all but what kubelet and Prometheus look at."""
+        return self.tag != "probes"
 
 
 def build_openapi(operations: Sequence[Operation], *, version: str) -> dict[str, Any]:
@@ -111,7 +119,10 @@ def _build_responses(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "Success.", "content": content}}
     if operation.trouble is not None:
         responses["503"] = {"description": "`problems` says what is wrong.", "content": _content(operation.trouble)}
-    for status in sorted({*operation.refusals, HTTPStatus.INTERNAL_SERVER_ERROR}):
+    refusals = {*operation.refusals, HTTPStatus.INTERNAL_SERVER_ERROR}
+    if operation.is_protected:
+        refusals.add(HTTPStatus.UNAUTHORIZED)
+    for status in sorted(refusals):
         responses[str(status.value)] = {"description": _REFUSALS[status], "content": _content(ErrorAnswer)}
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             responses[str(status.value)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}

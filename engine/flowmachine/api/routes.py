@@ -13,6 +13,7 @@ from flowmachine.api.saga_answer import SagaAnswer
 from flowmachine.api.saga_query import DESCRIPTIONS, LIMIT_MAX
 from flowmachine.wire.intake import Creation
 from flowmachine.wire.listing import SagaPage, Scan
+from flowmachine.wire.outcome import EventOutcome
 
 Handle = Callable[[Handlers, web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,10 +68,11 @@ ROUTES: Final[tuple[tuple[Operation, Handle], ...]] = (
             tag="sagas",
             summary="Report an event",
             description="Answers once the event is safe in the log. An event that changes nothing (unknown saga, not "
-            "listed in the saga's state, payload against its schema) is kept in the machine's `unmatched` topic.",
+            "listed in the saga's state, payload against its schema) is kept in the machine's `unmatched` topic. With "
+            "`throwOnUnexpectedEvents` the answer waits for it, and tells it: 404, 409, 422.",
             request=EventBody,
             answer=EventTaken,
-            refusals=_BODY_REFUSALS,
+            refusals=(*_BODY_REFUSALS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
         ),
         Handlers.report_event,
     ),
@@ -196,6 +198,22 @@ ROUTES: Final[tuple[tuple[Operation, Handle], ...]] = (
             refusals=_READ_REFUSALS,
         ),
         Handlers.read_record,
+    ),
+    (
+        Operation(
+            method="GET",
+            path="/-/internal/outcomes/{partition}/{offset}",
+            name="readOutcome",
+            tag="internal",
+            summary="What became of an event of the intake, for other engines",
+            parameters=(
+                Parameter("path", "partition", "The home partition."),
+                Parameter("path", "offset", "Where the event was appended."),
+            ),
+            answer=EventOutcome,
+            refusals=_READ_REFUSALS,
+        ),
+        Handlers.read_outcome,
     ),
     (
         Operation(

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
+from flowmachine.api.access import BearerTokens, build_cors, build_guard
 from flowmachine.api.answers import answer, answer_errors
 from flowmachine.api.handlers import (
     METRICS_TYPE,
@@ -28,7 +29,7 @@ from flowmachine.errors import ConfigurationError
 from flowmachine.ports import SagaFinder
 from flowmachine.runtime.projector import StoreStatus
 
-__all__ = ["ApiSettings", "Lifecycle", "build_application", "build_probes", "run_server"]
+__all__ = ["ApiSettings", "BearerTokens", "Lifecycle", "build_application", "build_probes", "run_server"]
 
 LINGER_SECONDS_MAX: Final = 2.0
 """How long the rest of a refused body is still read, so that a client that is sending gets to see the answer."""
@@ -48,6 +49,7 @@ def build_application(
     settings: ApiSettings,
     *,
     lifecycle: Lifecycle,
+    tokens: BearerTokens | None = None,
     store_status: Callable[[], StoreStatus | None] = lambda: None,
 ) -> web.Application:
     """The whole API. `configuration` is shown as it is: whoever builds it has taken all secrets out."""
@@ -64,7 +66,11 @@ def build_application(
         openapi=build_openapi([operation for operation, _ in ROUTES], version=settings.version),
         settings=settings,
     )
+    open_names = frozenset(operation.name for operation, _ in ROUTES if not operation.is_protected)
     application = _new_application(settings)
+    application.middlewares.append(build_guard(tokens or BearerTokens(), open_names))
+    if settings.cors_origins:
+        application.middlewares.insert(0, build_cors(settings.cors_origins))  # refusals must be readable, too
     for operation, handle in ROUTES:
         add = application.router.add_get if operation.method == "GET" else application.router.add_post
         add(operation.path.replace("}", ":[^/]+}"), partial(handle, handlers), name=operation.name)

@@ -10,7 +10,6 @@
 | `diagram`       | `diagram`: the machine as SVG, Mermaid or text                                 |
 | `sagas`         | `sagas`: list, read and watch sagas; copy all of them                          |
 | `demo`          | `demo`: the newcomer's minute                                                  |
-| `unsupported`   | what a file may ask for and this version does not do yet                       |
 | `source`        | `-f FILE` and the environment -> a FlowMachine                                 |
 | `problem_text`  | problems and findings for people                                               |
 | `log_options`   | options and progress of the commands that work on a machine's log              |

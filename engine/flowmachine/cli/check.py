@@ -23,7 +23,6 @@ from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.problem_text import count, output_console, print_judgement
 from flowmachine.cli.source import add_source_options, load_flow_machine, read_source
-from flowmachine.cli.unsupported import find_unsupported
 from flowmachine.config.build import check_hooks, check_resource, revision_of
 from flowmachine.config.flow_manager import is_saga_json
 from flowmachine.config.resource import FlowMachine
@@ -58,7 +57,7 @@ def judge(source: str, text: bytes, name: str) -> Judgement:
     """Everything at once; never raises for what stands in the file."""
     try:
         resource = load_flow_machine(source, text, name, os.environ)
-        findings = [*check_hooks(resource, JavaScriptHooks()), *check_resource(resource), *find_unsupported(resource)]
+        findings = [*check_hooks(resource, JavaScriptHooks()), *check_resource(resource)]
     except ConfigurationError as error:
         return Judgement(source, None, error.problems, ())
     is_converted = any(is_saga_json(document.value) for document in parse_documents(text, source))

@@ -11,7 +11,6 @@ from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.logs import LOG_FORMATS, LOG_LEVELS, set_up_logging
 from flowmachine.cli.problem_text import error_console, print_problems
 from flowmachine.cli.source import add_source_options, load_source
-from flowmachine.cli.unsupported import find_unsupported
 from flowmachine.errors import ConfigurationError
 
 HTTP_DEFAULT_HOST: Final = "127.0.0.1"
@@ -107,8 +106,6 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         source, resource = load_source(arguments)
         is_loaded = True
-        for finding in find_unsupported(resource):
-            _log.warning(finding.message, extra={"path": f"spec.{finding.path}", "code": finding.code})
         # Only here: what an engine needs takes a second to import, and `check` should not wait for it.
         from flowmachine.cli.serve import serve
 

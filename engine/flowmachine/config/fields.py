@@ -47,6 +47,7 @@ _MACHINE_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _BROKER: Final = r"^[^\s,]+$"
 _HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 _URL_PATH: Final = r"^/[^\s?#]*(\?[^\s#]*)?$"
+_ORIGIN: Final = r"^(\*|https?://[^\s/]+)$"
 _DATA_KEY: Final = r"^[-._a-zA-Z0-9]+$"
 TABLE_PATTERN: Final = r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"
 
@@ -61,6 +62,7 @@ PATTERN_MESSAGES: Final = {
     _BROKER: "must be an address 'host:port'",
     _HEADER: "is not the name of a header",
     _URL_PATH: "must begin with '/' and hold no blanks and no '#'",
+    _ORIGIN: "must be an origin such as 'https://console.example', without a path, or '*'",
     _DATA_KEY: "must consist of letters, digits, '.', '_' and '-'",
     TABLE_PATTERN: "must be the name of a table, 'table' or 'schema.table', in small letters, digits and '_'",
 }
@@ -114,6 +116,7 @@ TopicName = Annotated[StrictStr, StringConstraints(min_length=1, max_length=249,
 TopicPrefix = Annotated[StrictStr, StringConstraints(max_length=100, pattern=_TOPIC_PREFIX)]
 ObjectName = Annotated[StrictStr, StringConstraints(min_length=1, max_length=253)]
 SecretKeyName = Annotated[StrictStr, StringConstraints(min_length=1, max_length=253, pattern=_DATA_KEY)]
+Origin = Annotated[StrictStr, StringConstraints(min_length=1, max_length=300, pattern=_ORIGIN)]
 FilePath = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4096, pattern=_PRINTABLE)]
 Duration = Annotated[StrictStr, StringConstraints(max_length=40, pattern=_DURATION)]
 

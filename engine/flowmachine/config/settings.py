@@ -5,9 +5,9 @@ from typing import Literal as OneOf
 
 from pydantic import Field, StrictBool, StrictInt
 
-from flowmachine.config.fields import Duration, Model, SagaIdPrefix, TopicPrefix, parse_duration_ms
+from flowmachine.config.fields import Duration, Model, Origin, SagaIdPrefix, TopicPrefix, parse_duration_ms
 from flowmachine.config.machine_model import Hook
-from flowmachine.config.secret_value import MASKED
+from flowmachine.config.secret_value import MASKED, SecretValue
 
 PartitionerName = OneOf["java", "kafkajs-legacy", "crc32", "fnv1a"]
 
@@ -98,6 +98,15 @@ class HttpSettings(Model):
 
     body_max_bytes: StrictInt = Field(
         default=900_000, ge=1024, le=100_000_000, description="Largest request body that is read, in bytes."
+    )
+    tokens: tuple[SecretValue, ...] = Field(
+        default=(),
+        max_length=10,
+        description="Bearer tokens, one of which every request must show, except to probes and metrics; without any "
+        "the API is open. Engines show each other the first.",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        default=(), max_length=100, description="Origins whose pages may use the API, or `*`; none by default."
     )
 
 

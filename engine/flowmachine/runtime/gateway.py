@@ -4,6 +4,9 @@ Any engine serves any request. Creations and events go to the intake of the saga
 engine that owns it, which has the saga in memory. A saga that the owner does not know *yet* may stand in the intake:
 before it says no, the owner catches up with the intake's end. So whoever has an id from `POST /saga` can read that saga
 at once.
+
+With `throwOnUnexpectedEvents` an event's sender waits for what becomes of it: the owner of the home partition is asked
+for the offset at which the event was appended.
 """
 
 import asyncio
@@ -14,10 +17,11 @@ from dataclasses import dataclass
 
 from flowmachine.core.partitioners import align, home
 from flowmachine.errors import TransientError
-from flowmachine.ports import PeerReader, Topics
+from flowmachine.ports import PeerOutcomes, PeerReader, Topics
 from flowmachine.runtime.engine import Engine
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import OutputRecord
+from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 READ_TIMEOUT_SECONDS = 10.0
 
@@ -33,10 +37,13 @@ class GatewaySettings:
 class Gateway:
     """The way into the engines from HTTP."""
 
-    def __init__(self, engine: Engine, settings: GatewaySettings, peers: PeerReader) -> None:
+    def __init__(
+        self, engine: Engine, settings: GatewaySettings, peers: PeerReader, peer_outcomes: PeerOutcomes
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._peers = peers
+        self._peer_outcomes = peer_outcomes
 
     async def create(self, creation: Creation, idempotency_key: str | None) -> str:
         """Ask for a saga and return its id. The same key gives the same id, and the saga is created once.
@@ -51,6 +58,29 @@ class Gateway:
     async def report(self, saga_id: str, value: bytes) -> None:
         """Append an event, as a record's value, for a saga. Raises TransientError when the log is away."""
         await self._append(saga_id, value, ())
+
+    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
+        """The same, and what became of it. After a TransientError that says so the event is safe all the same."""
+        place = await self._append(saga_id, value, ())
+        try:
+            return await self.outcome(place)
+        except TransientError as error:
+            raise TransientError(f"the event is safe, but nobody could say what became of it: {error}") from error
+
+    async def outcome(self, place: IntakePlace, *, is_from_peer: bool = False) -> EventOutcome:
+        """What became of an event, once that is known; the owner of its partition is asked. Raises TransientError."""
+        if not 0 <= place.partition < self._topics().home_partitions:
+            raise TransientError(f"there is no home partition {place.partition}")
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                task = self._engine.task(place.partition)
+                if task is not None:
+                    return await task.wait_outcome(place.offset)
+                return await self._peer_outcomes.outcome(self._owner(place.partition, is_from_peer=is_from_peer), place)
+        except TimeoutError:
+            raise TransientError(
+                f"home partition {place.partition} did not get to it in {READ_TIMEOUT_SECONDS:.0f} s"
+            ) from None
 
     async def read(self, saga_id: str, *, is_from_peer: bool = False) -> bytes | None:
         """A saga's record from the engine that owns it; None if there is no such saga. Raises TransientError."""
@@ -72,17 +102,21 @@ class Gateway:
             ) from None
 
     async def _read_from_owner(self, partition: int, saga_id: str, *, is_from_peer: bool) -> bytes | None:
+        return await self._peers.read(self._owner(partition, is_from_peer=is_from_peer), saga_id)
+
+    def _owner(self, partition: int, *, is_from_peer: bool) -> str:
         assignment = self._engine.assignment
         owner = assignment.owners.get(partition) if assignment is not None else None
         if owner is None or is_from_peer:
             raise TransientError(f"home partition {partition} is moving to another engine")
-        return await self._peers.read(owner, saga_id)
+        return owner
 
-    async def _append(self, saga_id: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    async def _append(self, saga_id: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> IntakePlace:
         topics = self._topics()
         key = saga_id.encode()
-        record = OutputRecord(topics.intake, key, value, home(key, topics.home_partitions), headers)
-        await self._engine.log.append_intake([record])
+        partition = home(key, topics.home_partitions)
+        (offset,) = await self._engine.log.append_intake([OutputRecord(topics.intake, key, value, partition, headers)])
+        return IntakePlace(partition, offset)
 
     def _mint(self, idempotency_key: str | None, partitions: int) -> str:
         if idempotency_key is None:

@@ -26,6 +26,8 @@ from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Transa
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.inbox import Inbox
+from flowmachine.runtime.outcomes import IntakeOutcomes
+from flowmachine.wire.outcome import EventOutcome
 
 IDLE_SECONDS = 1.0
 """How often an idle partition looks for finished sagas that may leave memory."""
@@ -86,6 +88,7 @@ class PartitionTask:
         self._settled = 0
         self._committed_at = 0.0
         self._intake: Source | None = None
+        self._outcomes = IntakeOutcomes(partition.settings.intake_topic, self.number)
 
     def stop(self) -> None:
         """Ask the task to finish its batch and end."""
@@ -150,6 +153,8 @@ class PartitionTask:
             await self._restore(log)
             self._resume()
             self._intake = next((s for s in log.sources if s.topic == self.partition.settings.intake_topic), None)
+            if self._intake is not None:
+                self._outcomes.opened(await self._intake.position())
             readers = [asyncio.create_task(self._read(source), name=f"read {source.topic}") for source in log.sources]
             self._signal(Signal.RESTORED)
             self.problem = ""
@@ -253,6 +258,7 @@ class PartitionTask:
 
     def _report(self, plan: BatchPlan, seconds: float) -> None:
         self._observer.committed(self.number, plan, seconds)
+        self._outcomes.committed(plan)
         self._count_sagas()
         for saga_id, outbox in plan.outboxes.items():
             self._deliver(saga_id, outbox)
@@ -295,6 +301,17 @@ class PartitionTask:
             self._inbox.put_internal(CommandDelivered(SagaId(saga_id), entry_id, now_ms))
         else:
             self._inbox.put_internal(CommandFailed(SagaId(saga_id), entry_id, failure, now_ms))
+
+    async def wait_outcome(self, offset: int) -> EventOutcome:
+        """What became of the event at an offset of the intake, once it has been handled. Raises TransientError."""
+        while not self._outcomes.is_handled(offset):
+            if self.phase in (Phase.RELEASED, Phase.DRAINING):
+                raise TransientError(f"home partition {self.number} is moving to another engine")
+            await asyncio.sleep(_CAUGHT_UP_POLL_SECONDS)
+        outcome = self._outcomes.find(offset)
+        if outcome is None:
+            raise TransientError("the event has been handled, but it is not known any more what became of it")
+        return outcome
 
     async def wait_caught_up(self, intake_end: int) -> None:
         """Return once everything before `intake_end` in the intake is applied. Raises TransientError if it stops."""

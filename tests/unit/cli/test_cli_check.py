@@ -112,17 +112,6 @@ def test_findings_of_a_saga_json_have_its_own_paths(tmp_path: Path, capsys: pyte
     assert paths["unused-channel"] == "communicationProtocols[0]"
 
 
-def test_what_has_no_effect_yet_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = "  settings:\n    throwOnUnexpectedEvents: true\n"
-    file = changed(tmp_path, "  settings:\n", settings)
-    assert main(["check", "-f", file, "--output", "json"]) == 0
-    findings = json.loads(capsys.readouterr().out)["findings"]
-    assert {finding["code"] for finding in findings} == {"not-supported-yet"}
-    assert [finding["path"] for finding in findings] == [
-        "spec.settings.throwOnUnexpectedEvents",
-    ]
-
-
 def test_file_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONFIGURATIONS_FILE_PATH", str(EXAMPLE))
     assert main(["check"]) == 0

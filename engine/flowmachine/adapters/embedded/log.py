@@ -217,10 +217,10 @@ class EmbeddedLog(Log):
             clock=self._clock,
         )
 
-    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
+    async def append_intake(self, records: Sequence[OutputRecord]) -> Sequence[int]:
         """As `Log.append_intake`."""
         now_ms = self._clock()
-        await self._worker.write(lambda store: store.append(records, now_ms=now_ms))
+        return await self._worker.write(lambda store: store.append(records, now_ms=now_ms))
 
     async def intake_end(self, partition: int) -> int:
         """As `Log.intake_end`."""

@@ -10,7 +10,7 @@ from typing import final
 
 import msgspec
 
-from flowmachine.adapters.embedded.rows import OFFSET_BITS, Cursor, StoredRecord, insert_records, read_page
+from flowmachine.adapters.embedded.rows import OFFSET_BITS, OFFSET_MASK, Cursor, StoredRecord, insert_records, read_page
 from flowmachine.adapters.embedded.schema import Synchronous, open_database
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError
@@ -183,15 +183,21 @@ class Store:
         self.append(transaction.records, now_ms=now_ms)
         self.set_offsets(group, transaction.next_offsets)
 
-    def append(self, records: Sequence[OutputRecord], *, now_ms: int) -> None:
-        """Put the records behind those of their partitions; in a compacted topic they replace those with their key."""
+    def append(self, records: Sequence[OutputRecord], *, now_ms: int) -> list[int]:
+        """Put the records behind those of their partitions; in a compacted topic they replace those with their key.
+
+        Returns their offsets.
+        """
         by_partition: dict[tuple[int, bool], list[OutputRecord]] = {}
+        targets: list[tuple[int, bool]] = []
         for record in records:
             topic = self.topic(record.topic)
             if topic.is_compacted and record.key is None:
                 raise InvariantError(f"a record without key for the compacted topic {topic.name}")
             target = (_target(topic, record), topic.is_compacted)
             by_partition.setdefault(target, []).append(record)
+            targets.append(target)
+        next_offsets: dict[tuple[int, bool], int] = {}
         for (partition_id, is_compacted), group in by_partition.items():
             first = self._reserve(partition_id, len(group))
             marker = partition_id if is_compacted else None
@@ -203,6 +209,12 @@ class Store:
                 now_ms=now_ms,
             )
             self._appended.add(partition_id)
+            next_offsets[(partition_id, is_compacted)] = first & OFFSET_MASK
+        offsets: list[int] = []
+        for target in targets:
+            offsets.append(next_offsets[target])
+            next_offsets[target] += 1
+        return offsets
 
     def _reserve(self, partition_id: int, count: int) -> int:
         """The position of the first of `count` new records."""

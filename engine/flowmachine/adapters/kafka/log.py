@@ -107,7 +107,7 @@ class KafkaLog:
         self._opened = [other for other in self._opened if not other.is_closed] + [log]
         return log
 
-    async def append_intake(self, records: Sequence[OutputRecord]) -> None:
+    async def append_intake(self, records: Sequence[OutputRecord]) -> Sequence[int]:
         """As the port says."""
         if self._producer is None:
             raise TransientError("the log has not started")
@@ -124,7 +124,7 @@ class KafkaLog:
                     )
                     for record in records
                 ]
-                await asyncio.gather(*futures)
+                return [metadata.offset for metadata in await asyncio.gather(*futures)]
 
     async def intake_end(self, partition: int) -> int:
         """As the port says."""

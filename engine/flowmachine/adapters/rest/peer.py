@@ -1,6 +1,6 @@
 """Reads of sagas from the engines that own them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
@@ -13,20 +13,32 @@ from yarl import URL
 from flowmachine.adapters.rest.session import describe_failure
 from flowmachine.errors import TransientError
 from flowmachine.wire.listing import Scan, ScanRequest
+from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """Far above any record that a log takes: a bound for whatever else may answer at this address."""
 _HEADERS: Final = {"Flowmachine-Routed": "1"}
 
 _encode_request = msgspec.json.Encoder().encode
+_OUTCOME_SECONDS_MAX: Final = 15.0
+"""Longer than an engine waits for an outcome."""
+_decode_outcome = msgspec.json.Decoder(EventOutcome).decode
 _decode_scan = msgspec.json.Decoder(Scan).decode
 
 
 class HttpPeerReader:
     """Fulfils `ports.PeerReader` over the internal route of another engine's API (`api/handlers.py`)."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        timeout_seconds: float = 5.0,
+        token: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`token` gives the bearer token that the other engines ask for, if they do."""
         self._session = session
+        self._token = token
         self._timeout_seconds = timeout_seconds
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
 
@@ -52,13 +64,28 @@ class HttpPeerReader:
         except msgspec.MsgspecError as error:
             raise TransientError(f"what answered at {address} is no engine of this version: {error}") from None
 
+    async def outcome(self, address: str, place: IntakePlace) -> EventOutcome:
+        """As the port says. The owner waits, and says itself that it took too long."""
+        path = f"/-/internal/outcomes/{place.partition}/{place.offset}"
+        async with self._get(address, path, seconds_max=_OUTCOME_SECONDS_MAX) as response:
+            if response.status != HTTPStatus.OK:
+                raise TransientError(f"the engine at {address} answered {response.status}")
+            body = await _read_whole(response)
+        try:
+            return _decode_outcome(body)
+        except msgspec.MsgspecError as error:
+            raise TransientError(f"what answered at {address} is no engine of this version: {error}") from None
+
     @asynccontextmanager
-    async def _get(self, address: str, path: str) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def _get(
+        self, address: str, path: str, *, seconds_max: float | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        limit = self._timeout if seconds_max is None else aiohttp.ClientTimeout(total=seconds_max)
+        token = self._token()
+        headers = _HEADERS if token is None else {**_HEADERS, "Authorization": f"Bearer {token}"}
         try:
             url = URL(f"http://{address}{path}", encoded=True)
-            async with self._session.get(
-                url, headers=_HEADERS, allow_redirects=False, timeout=self._timeout
-            ) as response:
+            async with self._session.get(url, headers=headers, allow_redirects=False, timeout=limit) as response:
                 yield response
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = describe_failure(error, self._timeout_seconds)
