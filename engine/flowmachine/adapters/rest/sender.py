@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, final
 from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -67,6 +68,7 @@ class RestSender:
         url = build_url(endpoint)
         self._headers = build_headers(endpoint)
         self._url = url
+        self._proxy = find_proxy(url)
         self._method = endpoint.method
         self._tls: ssl.SSLContext | bool = endpoint.tls if endpoint.tls is not None else True
         self._timeout_seconds = endpoint.timeout_seconds
@@ -94,6 +96,7 @@ class RestSender:
                 headers=headers,
                 allow_redirects=False,
                 ssl=self._tls,
+                proxy=self._proxy,
                 timeout=self._timeout,
             ) as response:
                 await _ignore_body(response)
@@ -128,6 +131,15 @@ def build_url(endpoint: RestEndpoint) -> URL:
     except ValueError:
         pass
     raise ConfigurationError.of(endpoint.where, "invalid-endpoint", "host, port and path do not make a URL")
+
+
+def find_proxy(url: URL) -> str | None:
+    """The proxy that the environment names for a URL (HTTP_PROXY, HTTPS_PROXY, NO_PROXY); None: there is none.
+
+    Only commands go through it: other engines are reached directly.
+    """
+    is_direct = url.host is None or proxy_bypass(f"{url.host}:{url.port}")
+    return None if is_direct else getproxies().get(url.scheme)
 
 
 def build_headers(endpoint: RestEndpoint) -> CIMultiDict[str]:
