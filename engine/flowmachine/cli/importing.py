@@ -14,7 +14,6 @@ from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.problem_text import error_console, print_judgement
 from flowmachine.cli.source import load_flow_machine, read_source
-from flowmachine.cli.unsupported import find_unsupported
 from flowmachine.config.build import check_hooks, check_resource
 from flowmachine.config.flow_manager import is_saga_json
 from flowmachine.config.imported import Imported, import_resource
@@ -70,7 +69,7 @@ def _convert(source: str, text: bytes, arguments: argparse.Namespace) -> int:
         raise ConfigurationError.of(source, "not-a-saga-json", message)
     resource = load_flow_machine(source, text, arguments.name, os.environ)
     imported = import_resource(resource, namespace=arguments.namespace)
-    findings = [*check_hooks(resource, JavaScriptHooks()), *check_resource(resource), *find_unsupported(resource)]
+    findings = [*check_hooks(resource, JavaScriptHooks()), *check_resource(resource)]
     sys.stdout.write(write_yaml(imported.document))
     console = error_console()
     if imported.keys:
