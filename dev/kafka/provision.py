@@ -92,7 +92,7 @@ def _fetch(folder: Path, version: str, report: Report) -> None:
     try:
         report(f"Fetching Kafka {version} by Maven (54 MB, only the first time) ...")
         begin = time.monotonic()
-        _run_maven(maven, temporary, folder.parent / f"{folder.name}.maven.log")
+        copy_jars(maven, _POM, temporary, folder.parent / f"{folder.name}.maven.log")
         if not list(temporary.glob("kafka_*.jar")):
             message = f"Maven reported success but left no Kafka jar in {temporary}."
             raise ProvisionError(message)
@@ -103,8 +103,9 @@ def _fetch(folder: Path, version: str, report: Report) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run_maven(maven: str, output: Path, log: Path) -> None:
-    command = [maven, "-B", "-ntp", "-f", str(_POM), "dependency:copy-dependencies"]
+def copy_jars(maven: str, pom: Path, output: Path, log: Path) -> None:
+    """Fetch what a pom names into a folder. Raises ProvisionError with Maven's reasons."""
+    command = [maven, "-B", "-ntp", "-f", str(pom), "dependency:copy-dependencies"]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={output}"]
     with log.open("wb") as stream:
         try:
@@ -117,5 +118,5 @@ def _run_maven(maven: str, output: Path, log: Path) -> None:
     if result.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "No space" in line]
         cause = "\n  ".join(lines[:_ERROR_LINES_MAX])
-        message = f"Maven could not fetch the Kafka jars (exit code {result.returncode}); see {log}:\n  {cause}"
+        message = f"Maven could not fetch the jars (exit code {result.returncode}); see {log}:\n  {cause}"
         raise ProvisionError(message)

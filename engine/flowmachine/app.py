@@ -31,6 +31,7 @@ from flowmachine.runtime.gateway import Gateway, GatewaySettings
 from flowmachine.runtime.listing import EngineListing, StoreListing
 from flowmachine.runtime.partition_task import BatchSettings
 from flowmachine.runtime.projector import Projector
+from flowmachine.runtime.read_through import ReadThrough
 from flowmachine.stores import Store, opened_store
 
 Background = Callable[[], Coroutine[None, None, None]]
@@ -98,6 +99,9 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
         projector = None
         if store is not None and options.is_projecting:
             projector = build_projector(resource, options, access, store, observer.store)
+        read_through = None
+        if store is not None and resource.spec.persistence.read_through:
+            read_through = ReadThrough(kind=store.kind, store=store.store, observer=observer.store)
         rest = _rest_accesses(resource, options)
         slots = HostSlots(settings.rest.concurrency_per_host)
         senders = {channel: endpoint.open(session, slots) for channel, endpoint in rest.items()}
@@ -113,12 +117,15 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             observer=observer,
             clock=wall_clock,
             senders=senders,
+            read_through=read_through,
         )
         background: list[Background] = [partial(rest[channel].watch, sender) for channel, sender in senders.items()]
         if access is not None and isinstance(log, KafkaLog):
             background.append(partial(access.watch, partial(_renew, log, engine)))
         if projector is not None:
             background.append(partial(_project, engine, projector))
+        if read_through is not None:
+            background.append(read_through.run)
         lifecycle = Lifecycle()
         tokens = BearerTokens(_read_tokens(resource, options.secrets_dir))
         background.append(partial(_watch_tokens, tokens, resource, options.secrets_dir))

@@ -8,10 +8,21 @@ from pathlib import Path
 import aiohttp
 
 from flowmachine.adapters.files.secrets import read_secret
+from flowmachine.adapters.files.tls import build_tls_context, read_tls
+from flowmachine.adapters.rest import CrudCalls, HttpStore, RestCalls, RestEndpoint
+from flowmachine.adapters.rest.sender import build_url
 from flowmachine.config.documents import as_object, is_array, is_object
 from flowmachine.config.fields import parse_duration_ms
 from flowmachine.config.resource import FlowMachine, SecretFile, SecretKeyRef
-from flowmachine.config.stores import KubernetesSettings, PostgresSettings, is_reference, parse_store
+from flowmachine.config.stores import (
+    CrudSettings,
+    KubernetesSettings,
+    MongoSettings,
+    PostgresSettings,
+    RestSettings,
+    is_reference,
+    parse_store,
+)
 from flowmachine.errors import ConfigurationError
 from flowmachine.ports import SagaQueries, SagaStore
 
@@ -36,7 +47,9 @@ def build_store(resource: FlowMachine, secrets_dir: Path, session: aiohttp.Clien
         return _build_kubernetes(settings, resource)
     if isinstance(settings, PostgresSettings):
         return _build_postgres(settings, store_name(resource))
-    raise ConfigurationError.of("spec.persistence.type", "not-supported-yet", "this store is not supported yet")
+    if isinstance(settings, MongoSettings):
+        return _build_mongo(settings)
+    return _build_http(settings, secrets_dir, session)
 
 
 @asynccontextmanager
@@ -72,6 +85,31 @@ def _build_postgres(settings: PostgresSettings, machine: str) -> Store:
         retention_finished_ms=None if retention is None else parse_duration_ms(retention.finished),
     )
     return Store("postgres", store, store)
+
+
+def _build_mongo(settings: MongoSettings) -> Store:
+    try:
+        from flowmachine.adapters.mongo import MongoStore
+    except ImportError as error:
+        raise _extra_missing("mongo") from error
+    store = MongoStore(settings.connection_uri, collection=settings.collection_name)
+    return Store("mongo", store, store)
+
+
+def _build_http(settings: RestSettings | CrudSettings, secrets_dir: Path, session: aiohttp.ClientSession) -> Store:
+    if isinstance(settings, RestSettings):
+        kind, host, path = "rest", settings.endpoint, settings.path
+    else:
+        kind, host, path = "crud", settings.host, f"/{settings.collection_name}"
+    url = build_url(RestEndpoint(host=host, protocol=settings.protocol, port=settings.port, path=path))
+    where = "spec.persistence.configurations.tls"
+    store = HttpStore(
+        RestCalls(url, settings.method) if isinstance(settings, RestSettings) else CrudCalls(url),
+        session,
+        headers=settings.headers,
+        tls=build_tls_context(read_tls(settings.tls, secrets_dir, where=where), where=where),
+    )
+    return Store(kind, store, None)
 
 
 def _build_kubernetes(settings: KubernetesSettings, resource: FlowMachine) -> Store:

@@ -1,4 +1,7 @@
-"""Real databases for test suites: servers of the session, and a database of its own for each test."""
+"""Real databases for test suites: servers of the session, and a database of its own for each test.
+
+`FLOWMACHINE_TEST_MONGO_URI` (without a database's name) points the tests at a real MongoDB.
+"""
 
 import os
 import uuid
@@ -8,6 +11,7 @@ import psycopg
 import pytest
 
 from dev.kafka.errors import ToolMissingError
+from dev.mongo import MongoServer
 from dev.postgres import PostgresServer
 
 
@@ -19,6 +23,34 @@ def start_postgres() -> PostgresServer:
         if os.environ.get("CI") == "true":
             pytest.fail(f"Tests with PostgreSQL must run in CI. {error}", pytrace=False)
         pytest.skip(str(error))
+
+
+def start_mongo() -> MongoServer:
+    """As `start_postgres`."""
+    try:
+        return MongoServer().__enter__()
+    except ToolMissingError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Tests with MongoDB's protocol must run in CI. {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mongo_uri() -> Iterator[str]:
+    """One server for the session; not to be stopped."""
+    named = os.environ.get("FLOWMACHINE_TEST_MONGO_URI")
+    if named:
+        yield named.rstrip("/")
+        return
+    server = start_mongo()
+    yield server.uri
+    server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def mongo_database(mongo_uri: str) -> str:
+    """The URI of an empty database."""
+    return f"{mongo_uri}/d{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session")

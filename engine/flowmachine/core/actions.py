@@ -17,6 +17,8 @@ class Outcome(StrEnum):
 
     CREATED = "created"
     ADVANCED = "advanced"
+    ADOPTED = "adopted"
+    """A saga was loaded from the store, and is the engine's now."""
     SETTLED = "settled"
     """An outbox entry was delivered, or given up."""
     DUPLICATE = "duplicate"
@@ -38,7 +40,9 @@ class Outcome(StrEnum):
     """Applying it would make a record that the log does not take; decided where records are encoded."""
 
 
-CHANGING = frozenset({Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD, Outcome.RESUMED})
+CHANGING = frozenset(
+    {Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD, Outcome.RESUMED, Outcome.ADOPTED}
+)
 """Outcomes after which the saga is another one."""
 
 

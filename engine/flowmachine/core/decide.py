@@ -7,6 +7,10 @@
 | CommandDelivered | unknown_saga | settled, or duplicate when the entry is gone     | as before     | as before     |
 | CommandFailed    | unknown_saga | settled, or duplicate when the entry is gone     | as before     | as before     |
 | Resumed          | unknown_saga | as the oldest held event; duplicate without one  | below         | as before     |
+| Loaded           | duplicate    | duplicate                                        | as before     | as before     |
+
+An *awaited* saga (`core/adopt.py`) has no state yet: it holds events, `Create` makes it a new saga, and `Loaded` makes
+it the store's (adopted), or ends it (unknown_saga).
 
 Rules that are not obvious:
 - An event that the current state lists is applied, even if the saga has taken one of that name before (a loop).
@@ -25,8 +29,9 @@ from typing import assert_never
 import msgspec
 
 from flowmachine.core.actions import Decision, HookFailure, Outcome, SendCommand
+from flowmachine.core.adopt import decide_loaded
 from flowmachine.core.definition import BusinessEvent, Command, HookError, Machine, PayloadText, SagaId, State, StateId
-from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create, EventReceived, Input, Resumed
+from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create, EventReceived, Input, Loaded, Resumed
 from flowmachine.core.merge import merge_deep
 from flowmachine.core.payload import decode_payload, encode_payload, merge_into
 from flowmachine.core.saga import (
@@ -40,6 +45,7 @@ from flowmachine.core.saga import (
     append_history,
     drop_oldest_held,
     history_labels,
+    is_awaited,
 )
 from flowmachine.core.timestamps import format_timestamp
 
@@ -59,6 +65,8 @@ def decide(machine: Machine, saga: Saga | None, received: Input) -> Decision:
             return _decide_settled(saga, received)
         case Resumed():
             return _decide_resumed(machine, saga, received)
+        case Loaded():
+            return decide_loaded(machine, saga, received)
     assert_never(received)
 
 
@@ -159,14 +167,14 @@ def _decide_unlisted(saga: Saga, label: str) -> Decision:
 
 
 def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Decision:
-    if saga is not None:
+    if saga is not None and not is_awaited(saga):
         return Decision(Outcome.DUPLICATE, saga, reason=f"saga {received.saga_id!r} exists already")
     at = format_timestamp(received.received_at_ms)
     metadata = encode_payload(received.metadata)
     initial = machine.states[machine.initial_state]
     unborn = Saga(
         v=RECORD_VERSION,
-        seq=0,
+        seq=0 if saga is None else saga.seq,
         revision=machine.revision,
         current_state=StateId(""),
         latest_event="",
@@ -177,6 +185,7 @@ def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Dec
         updated_at=at,
         metadata=metadata,
         history=EMPTY_HISTORY,
+        held=() if saga is None else saga.held,
     )
     return _enter(
         machine,
@@ -239,7 +248,7 @@ def _enter(
         saga.timers,
     )
     commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
-    return _send(machine, saga_id, entered, commands, Outcome.CREATED if seq == 1 else Outcome.ADVANCED)
+    return _send(machine, saga_id, entered, commands, Outcome.CREATED if is_awaited(saga) else Outcome.ADVANCED)
 
 
 def _send(

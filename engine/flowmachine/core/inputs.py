@@ -5,6 +5,7 @@ from typing import final
 import msgspec
 
 from flowmachine.core.definition import Payload, SagaId
+from flowmachine.core.saga import Saga
 
 
 @final
@@ -54,4 +55,14 @@ class Resumed(msgspec.Struct, frozen=True, gc=False):
     received_at_ms: int
 
 
-Input = Create | EventReceived | CommandDelivered | CommandFailed | Resumed
+@final
+class Loaded(msgspec.Struct, frozen=True, gc=False):
+    """The store's answer about a saga that the engine did not know; None: it has none, for `reason`."""
+
+    saga_id: SagaId
+    saga: Saga | None
+    reason: str
+    received_at_ms: int
+
+
+Input = Create | EventReceived | CommandDelivered | CommandFailed | Resumed | Loaded

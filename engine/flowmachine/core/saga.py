@@ -94,7 +94,7 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
 
 
 def is_awaited(saga: Saga) -> bool:
-    """Whether the saga itself is still to be loaded from a store: what is here only holds its events meanwhile."""
+    """Whether there is no saga behind this yet: it holds events until a store has answered (no state is called "")."""
     return saga.current_state == ""
 
 
@@ -166,6 +166,11 @@ def drop_oldest_held(saga: Saga) -> Saga:
 def history_labels(history: History) -> list[str]:
     """The labels of all events in a history, oldest first."""
     return [applied.event for applied in msgspec.json.decode(history.events, type=list[_EventApplied])]
+
+
+def history_length(history: History) -> int:
+    """How many states it has."""
+    return len(msgspec.json.decode(history.states, type=list[msgspec.Raw]))
 
 
 Frame = tuple[bytes, bytes]

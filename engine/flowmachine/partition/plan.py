@@ -14,17 +14,18 @@ from typing import final
 import msgspec
 
 from flowmachine.core.actions import CHANGING, Decision, HookFailure, Outcome
+from flowmachine.core.adopt import build_awaited
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import ChannelId, Machine, SagaId
-from flowmachine.core.inputs import Create, EventReceived, Input, Resumed
+from flowmachine.core.inputs import Create, EventReceived, Input, Loaded, Resumed
 from flowmachine.core.partitioners import home
-from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held
+from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held, is_awaited
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.sagas import PartitionSagas
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
 from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
 from flowmachine.wire.message import MalformedError, decode_message, encode_message
-from flowmachine.wire.record import decode_saga, encode_saga
+from flowmachine.wire.record import decode_saga, encode_saga, is_awaited_record
 from flowmachine.wire.unmatched import encode_unmatched, format_origin
 
 EXPIRED_PER_BATCH_MAX = 500
@@ -47,6 +48,8 @@ class PartitionSettings(msgspec.Struct, frozen=True):
     """Channel id to the topics that its commands go to; channels that are not Kafka are absent."""
     retention_finished_ms: int
     record_bytes_max: int
+    is_read_through: bool = False
+    """Events of sagas that are not known wait until a store has been asked."""
     aligned_topics: frozenset[str] = frozenset()
     """Topics with as many partitions as there are homes: a saga's commands go to the partition of its home's number."""
 
@@ -92,6 +95,8 @@ class BatchPlan(msgspec.Struct, frozen=True):
     expired_count: int
     resumable: list[str]
     """Sagas that are held and may go on now."""
+    awaited: list[str] = []
+    """Sagas that are to be loaded from a store."""
 
     @property
     def is_empty(self) -> bool:
@@ -147,6 +152,11 @@ class Partition:
         value = self.sagas.get(key)
         return decode_saga(value).outbox if value else ()
 
+    def is_awaited(self, key: bytes) -> bool:
+        """Whether a saga is still to be loaded from a store."""
+        value = self.sagas.get(key)
+        return value is not None and is_awaited_record(value)
+
     def is_resumable(self, key: bytes) -> bool:
         """Whether a saga is held and may go on now that an engine starts: a hook that failed is tried once more."""
         value = self.sagas.get(key)
@@ -188,6 +198,7 @@ class _Batch:
         self.finished: list[tuple[int, bytes]] = []
         self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
         self.resumable: dict[str, None] = {}
+        self.awaited: dict[str, None] = {}
         self.forwarded = 0
 
     def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
@@ -212,6 +223,7 @@ class _Batch:
             forwarded=self.forwarded,
             expired_count=expired_count,
             resumable=list(self.resumable),
+            awaited=list(self.awaited),
         )
 
     def take_record(self, record: InputRecord) -> None:
@@ -253,9 +265,13 @@ class _Batch:
         if decision.outcome is Outcome.TOO_LARGE:
             decision = self._without_room(key, saga, received, decision)
         if decision.outcome in CHANGING:
+            if type(received) is Loaded:
+                self._resume(key, decision.saga, received.received_at_ms)
             return
         self.outcomes[decision.outcome] += 1
-        if saga is not None and decision.saga is not None and decision.saga is not saga:
+        if type(received) is Loaded and saga is not None and decision.outcome is not Outcome.DUPLICATE:
+            self._give_up(key, saga, decision)
+        elif saga is not None and decision.saga is not None and decision.saga is not saga:
             self._drop_held(key, saga, decision.saga, decision)
 
     def _resume(self, key: bytes, saga: Saga | None, at_ms: int) -> Saga | None:
@@ -266,14 +282,18 @@ class _Batch:
         return saga
 
     def _load(self, key: bytes) -> Saga | None:
-        value = self.changed.get(key)
-        if value is None:
+        if key in self.changed:
+            value = self.changed[key]
+        else:
             value = self.pending[key] if key in self.pending else self.stored.get(key)
         return decode_saga(value) if value is not None else None
 
     def _take(self, key: bytes, saga: Saga | None, received: Input) -> Decision:
         """Decide an input and take over what it changes. What would make too large a record changes nothing."""
-        decision = decide(self.machine, saga, received)
+        known = saga
+        if saga is None and self.settings.is_read_through and type(received) is EventReceived:
+            known = build_awaited(received)
+        decision = decide(self.machine, known, received)
         for failure in decision.failures:
             state = decision.saga.current_state if decision.saga is not None else ""
             self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
@@ -318,7 +338,12 @@ class _Batch:
 
     def _put(self, key: bytes, before: Saga | None, saga: Saga, value: bytes) -> None:
         """Note a changed saga, and what its change means for memory."""
+        if before is None and key in self.changed:  # an awaited saga that was given up in this batch comes again
+            self.state_changes[""] -= 1
         self.changed[key] = value
+        self.awaited.pop(key.decode(), None)
+        if is_awaited(saga):
+            self.awaited[key.decode()] = None
         if before is not None:
             self.state_changes[before.current_state] -= 1
         self.state_changes[saga.current_state] += 1
@@ -360,6 +385,15 @@ class _Batch:
                 record_bytes_max=settings.record_bytes_max,
             )
         )
+
+    def _give_up(self, key: bytes, saga: Saga, decision: Decision) -> None:
+        """The store has no such saga, or one that no record can hold: its events are kept as unmatched."""
+        while saga.held:
+            freed = drop_oldest_held(saga)
+            self._drop_held(key, saga, freed, decision)
+            saga = freed
+        self.awaited.pop(key.decode(), None)
+        self.changed[key] = None
 
     def _drop_held(self, key: bytes, saga: Saga, freed: Saga, decision: Decision) -> None:
         """A held event turned out to change nothing: it leaves the saga and is kept like any other such input."""

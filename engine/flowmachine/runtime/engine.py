@@ -21,6 +21,7 @@ from flowmachine.ports import Assignment, Clock, CommandSender, Log, Observer, T
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery, DeliverySettings
 from flowmachine.runtime.partition_task import BatchSettings, PartitionTask
+from flowmachine.runtime.read_through import ReadThrough
 
 CHECK_SECONDS = 2.0
 DRAIN_SECONDS = 20.0
@@ -67,6 +68,7 @@ class Engine:
         observer: Observer,
         clock: Clock,
         senders: Mapping[str, CommandSender],
+        read_through: ReadThrough | None = None,
     ) -> None:
         self.machine = machine
         self.log = log
@@ -77,6 +79,7 @@ class Engine:
         self._settings = settings
         self._observer = observer
         self._clock = clock
+        self._read_through = read_through
         self._delivery = Delivery(senders, settings.delivery, observer)
         self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
         self._problem = "starting"
@@ -172,6 +175,7 @@ class Engine:
                 topic for topic, count in topics.output_partitions.items() if count == topics.home_partitions
             ),
             retention_finished_ms=self._settings.retention_finished_ms,
+            is_read_through=self._read_through is not None,
             record_bytes_max=self._settings.record_bytes_max,
         )
         return PartitionTask(
@@ -181,6 +185,7 @@ class Engine:
             observer=self._observer,
             clock=self._clock,
             delivery=self._delivery,
+            read_through=self._read_through,
         )
 
     async def _stop_tasks(self, numbers: list[int]) -> None:

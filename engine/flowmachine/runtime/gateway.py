@@ -22,6 +22,7 @@ from flowmachine.runtime.engine import Engine
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import OutputRecord
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
+from flowmachine.wire.record import is_awaited_record
 
 READ_TIMEOUT_SECONDS = 10.0
 
@@ -95,6 +96,8 @@ class Gateway:
                 if record is None:
                     await task.wait_caught_up(await self._engine.log.intake_end(partition))
                     record = task.partition.sagas.get(key)
+                if record is not None and is_awaited_record(record):
+                    raise TransientError(f"saga {saga_id!r} is still to be loaded from the store")
                 return record
         except TimeoutError:
             raise TransientError(

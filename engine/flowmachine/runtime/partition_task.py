@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from flowmachine.core.actions import Outcome
 from flowmachine.core.definition import SagaId
-from flowmachine.core.inputs import CommandDelivered, CommandFailed, Resumed
+from flowmachine.core.inputs import CommandDelivered, CommandFailed, Loaded, Resumed
 from flowmachine.core.phases import Phase, Signal, advance
-from flowmachine.core.saga import OutboxEntry
+from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
 from flowmachine.partition.plan import BatchPlan, Partition
 from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Transaction
@@ -27,6 +27,7 @@ from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.inbox import Inbox
 from flowmachine.runtime.outcomes import IntakeOutcomes
+from flowmachine.runtime.read_through import ReadThrough
 from flowmachine.wire.outcome import EventOutcome
 
 IDLE_SECONDS = 1.0
@@ -72,6 +73,7 @@ class PartitionTask:
         observer: Observer,
         clock: Clock,
         delivery: Delivery,
+        read_through: ReadThrough | None = None,
     ) -> None:
         self.partition = partition
         self.number = partition.settings.partition
@@ -82,6 +84,7 @@ class PartitionTask:
         self._observer = observer
         self._clock = clock
         self._delivery = delivery
+        self._read_through = read_through
         self._inbox = Inbox(batch.records_max)
         self._stopping = asyncio.Event()
         self._restored_to = 0
@@ -118,6 +121,8 @@ class PartitionTask:
                 pauses = backoff(first_seconds=0.1, seconds_max=5.0)
             finally:
                 self._delivery.release(self.number)
+                if self._read_through is not None:
+                    self._read_through.release(self.number)
         self._signal(Signal.STOPPED)
 
     async def _pause(
@@ -197,6 +202,8 @@ class PartitionTask:
         for key in self.partition.sagas.needing_work():
             if self.partition.is_resumable(key):
                 self._inbox.put_internal(Resumed(SagaId(key.decode()), self._clock()))
+            if self.partition.is_awaited(key):
+                self._load(key.decode())
             self._deliver(key.decode(), self.partition.outbox(key))
 
     async def _read(self, source: Source) -> None:
@@ -274,6 +281,8 @@ class PartitionTask:
                     "reason": failed.failure.reason,
                 },
             )
+        for saga_id in plan.awaited:
+            self._load(saga_id)
         for unmatched in plan.unmatched:
             _log.log(
                 logging.INFO if unmatched.outcome is Outcome.DUPLICATE else logging.WARNING,
@@ -291,6 +300,15 @@ class PartitionTask:
     def _count_sagas(self) -> None:
         sagas = self.partition.sagas
         self._observer.sagas_counted(self.number, sagas.by_state, sagas.held_by_state)
+
+    def _load(self, saga_id: str) -> None:
+        if self._read_through is None:
+            self._loaded(saga_id, None, "`persistence.readThrough` has been turned off")
+        else:
+            self._read_through.request(self.number, saga_id, self._loaded)
+
+    def _loaded(self, saga_id: str, saga: Saga | None, reason: str) -> None:
+        self._inbox.put_internal(Loaded(SagaId(saga_id), saga, reason, self._clock()))
 
     def _deliver(self, saga_id: str, outbox: tuple[OutboxEntry, ...]) -> None:
         self._delivery.update(self.number, saga_id, outbox, self._settle)

@@ -103,7 +103,7 @@ def decode_summary(key: bytes, record: bytes, wanted: SagaFilter) -> SagaSummary
         stored = _decode_stored(record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvariantError(f"a record of the sagas topic cannot be read: {error}") from error
-    if not _is_wanted(stored, wanted):
+    if not stored.current_state or not _is_wanted(stored, wanted):  # without a state: still to be loaded
         return None
     return summarise(key.decode(), stored)
 

@@ -58,6 +58,11 @@ def decode_head(value: bytes) -> Head:
     return head
 
 
+def is_awaited_record(value: bytes) -> bool:
+    """Whether there is no saga behind this record yet (`core/adopt.py`)."""
+    return decode_head(value).current_state == ""
+
+
 def may_need_work(value: bytes) -> bool:
     """Whether a stored saga may have an outbox or be held. Never wrong with no; a yes must be looked at."""
     return b'"outbox":[' in value or b'"held":[' in value or b'"hold":{' in value

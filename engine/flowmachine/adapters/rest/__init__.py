@@ -3,5 +3,15 @@
 from flowmachine.adapters.rest.peer import HttpPeerReader
 from flowmachine.adapters.rest.sender import RestEndpoint, RestSender
 from flowmachine.adapters.rest.session import HostSlots, open_session
+from flowmachine.adapters.rest.store import CrudCalls, HttpStore, RestCalls
 
-__all__ = ["HostSlots", "HttpPeerReader", "RestEndpoint", "RestSender", "open_session"]
+__all__ = [
+    "CrudCalls",
+    "HostSlots",
+    "HttpPeerReader",
+    "HttpStore",
+    "RestCalls",
+    "RestEndpoint",
+    "RestSender",
+    "open_session",
+]

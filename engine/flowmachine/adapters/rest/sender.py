@@ -66,7 +66,7 @@ class RestSender:
     def use(self, endpoint: RestEndpoint) -> None:
         """From the next command on send to `endpoint`. Raises as making a sender does; nothing has changed then."""
         url = build_url(endpoint)
-        self._headers = build_headers(endpoint)
+        self._headers = build_headers(endpoint.headers, where=endpoint.where)
         self._url = url
         self._proxy = find_proxy(url)
         self._method = endpoint.method
@@ -142,11 +142,11 @@ def find_proxy(url: URL) -> str | None:
     return None if is_direct else getproxies().get(url.scheme)
 
 
-def build_headers(endpoint: RestEndpoint) -> CIMultiDict[str]:
-    """The headers of every request. Raises ConfigurationError, which names headers and shows no value."""
+def build_headers(headers: Mapping[str, str], *, where: str) -> CIMultiDict[str]:
+    """The headers of every request; `where` is their field path. Raises ConfigurationError, which shows no value."""
     problems: list[Problem] = []
-    for name, value in endpoint.headers.items():
-        path = f"{endpoint.where}.headers.{name}"
+    for name, value in headers.items():
+        path = f"{where}.headers.{name}"
         if name.lower() in HEADERS_OF_THE_CLIENT:
             problems.append(Problem(path, "reserved-header", "this header is set by the engine; remove it"))
         elif any(char != "\t" and not char.isprintable() for char in value):
@@ -155,5 +155,5 @@ def build_headers(endpoint: RestEndpoint) -> CIMultiDict[str]:
     if problems:
         raise ConfigurationError(problems)
     built = CIMultiDict({"Content-Type": "application/json"})
-    built.update(endpoint.headers)
+    built.update(headers)
     return built
