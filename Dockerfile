@@ -8,14 +8,14 @@ FROM ${BASE_IMAGE} AS install
 COPY requirements/image.txt /install/
 COPY build/wheels /install/wheels
 # pip runs from its wheel and stays behind. The bytecode is made here, as the root file system is read-only later, and
-# carries no times, so that the same wheels make the same image.
+# carries no times; one process with fixed hashes makes it, so that the same wheels make the same image.
 RUN python3 -m venv --without-pip --copies /opt/flowmachine \
  && cd /install \
  && pip="/opt/flowmachine/bin/python3 $(echo wheels/pip-*.whl)/pip install --no-cache-dir --no-index --no-deps --no-compile" \
  && ${pip} --find-links wheels --require-hashes --requirement image.txt \
  && ${pip} wheels/flowmachine_operator-*.whl \
  && rm /opt/flowmachine/bin/[Aa]ctivate* \
- && /opt/flowmachine/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flowmachine/lib
+ && PYTHONHASHSEED=0 /opt/flowmachine/bin/python3 -m compileall -q -j 1 --invalidation-mode unchecked-hash /opt/flowmachine/lib
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.0.0
