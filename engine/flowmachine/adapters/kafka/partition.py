@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.producer import sender as aiokafka_sender
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
@@ -35,6 +36,10 @@ _RESTORE_FETCH_BYTES = 8 * 1024 * 1024
 _RESTORE_POLL_MS = 500
 _RESTORE_CLOSE_SECONDS = 0.2
 """A partition stands still for this long at most: the consumer of a restore has nothing to say goodbye for."""
+
+aiokafka_sender.BACKOFF_OVERRIDE = 0.003
+"""Seconds until aiokafka asks again whether the markers of the transaction before are written, which takes the broker
+some milliseconds. Its own 20 ms stood in the way of every transaction but the first, and has no option."""
 
 _log = logging.getLogger(__name__)
 
