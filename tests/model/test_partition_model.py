@@ -145,13 +145,13 @@ class Reference:
         elif record.topic != INTAKE and home(key, HOME_PARTITIONS) != partition:
             self.forwarded.append((origin, key, record.value, record.timestamp))
         else:
+            while self.can_resume(whole, key):  # before anything is said about the record, a malformed one too
+                self.take_internal(whole, partition, Resumed(SagaId(key.decode()), record.timestamp))
             try:
                 received = self.read(record, key)
             except MalformedError:
                 self.unmatched[partition].append(("malformed", origin))
                 return
-            while self.can_resume(whole, key):
-                self.take_internal(whole, partition, Resumed(received.saga_id, 0))
             outcome = self.decide(whole, key, received).outcome
             if outcome not in CHANGING and outcome is not Outcome.DUPLICATE:
                 self.unmatched[partition].append((outcome.value, origin))
