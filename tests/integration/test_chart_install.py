@@ -37,7 +37,7 @@ def release(kubernetes_cluster: KubernetesCluster, namespace: str) -> Iterator[C
     with Config(kubeconfig_path=kubernetes_cluster.kubeconfig, namespace=namespace) as config:
         yield config
         config.uninstall(RELEASE, ignore_not_found=True)
-    kubectl("delete", "crd", _CRD, "--ignore-not-found", "--wait=true")
+    kubectl("delete", "crd", _CRD, "sagas.flowmachine.io", "--ignore-not-found", "--wait=true")
 
 
 def _names(cluster: KubernetesCluster, kind: str, *options: str) -> list[str]:
@@ -77,7 +77,7 @@ async def test_install_upgrade_and_uninstall_keep_every_flowmachine(
 def test_upgrade_brings_a_changed_crd(kubernetes_cluster: KubernetesCluster, release: Config, tmp_path: Any) -> None:
     with Chart.load(CHART) as chart:
         older = chart.save_dir(tmp_path)
-    file = next((tmp_path / "flowmachine/files/crds").glob("*.yaml"))
+    file = tmp_path / "flowmachine/files/crds" / f"{_CRD}.yaml"
     crd = yaml.safe_load(file.read_text())
     version = crd["spec"]["versions"][0]
     version["additionalPrinterColumns"] = version["additionalPrinterColumns"][:1]

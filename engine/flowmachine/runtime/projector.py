@@ -215,5 +215,10 @@ def _chunks(records: Sequence[InputRecord]) -> Iterator[list[SagaCopy]]:
 
 
 def _report(refused: Sequence[Refused]) -> None:
+    """One line for each reason in a batch: a store that is full refuses every saga for the same one."""
+    by_reason: dict[str, list[str]] = {}
     for each in refused:
-        _log.error("the store does not take a saga", extra={"saga_id": each.saga_id, "reason": each.reason})
+        by_reason.setdefault(each.reason, []).append(each.saga_id)
+    for reason, saga_ids in by_reason.items():
+        count = len(saga_ids)
+        _log.error("the store does not take sagas", extra={"saga_id": saga_ids[0], "count": count, "reason": reason})
