@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,16 +35,19 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
+def data_dir() -> Iterator[Path]:
     try:
         ensure_node_programs(print)
         provision()
     except ToolMissingError as error:
         pytest.skip(str(error))
-    yield tmp_path / "cluster"
-    left = Cluster.attach(tmp_path / "cluster")
-    if left is not None:
-        left.stop(is_graceful=False)
+    # Not below `tmp_path`: kubelet's sockets would have paths of more than the 107 characters that there may be.
+    with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as folder:
+        cluster = Path(folder) / "cluster"
+        yield cluster
+        left = Cluster.attach(cluster)
+        if left is not None:
+            left.stop(is_graceful=False)
 
 
 def _left_on_machine(data_dir: Path) -> list[str]:
