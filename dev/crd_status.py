@@ -17,7 +17,7 @@ _CONDITION: Final[dict[str, object]] = {
     "required": ["type", "status", "lastTransitionTime", "reason", "message"],
     "properties": {
         "type": _text(
-            "Ready, Reconciling, Stalled, KafkaReachable, MachineValid or PartitionsAligned.",
+            "Ready, Reconciling, Stalled, KafkaReachable, MachineValid, PartitionsAligned or StoreReady.",
             maxLength=316,
             pattern=r"^[A-Za-z][A-Za-z0-9]*$",
         ),

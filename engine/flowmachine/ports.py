@@ -168,6 +168,11 @@ class SagaStore(Protocol):
     also pass without a restart once somebody has put it right.
     """
 
+    @property
+    def full(self) -> str:
+        """Why it takes no more sagas although it works, in a sentence; empty while it has room."""
+        ...
+
     async def write(self, copies: Sequence[SagaCopy]) -> Sequence[Refused]:
         """Keep these copies, one per saga, each unless the store has one with the same or a higher `seq`.
 

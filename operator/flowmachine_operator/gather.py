@@ -1,7 +1,7 @@
 """Reads the world. Nothing here decides, nothing here writes.
 
 `gather_observed`   a FlowMachine and the objects that are, or should be, its children
-`gather_outside`    what else a machine depends on: Secrets that it names, Kafka, the sagas of its engines
+`gather_outside`    what else a machine depends on: Secrets that it names, Kafka, what engines say of sagas and store
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -25,12 +26,13 @@ from flowmachine_operator.kafka_facts import SecretData, gather_kafka
 from flowmachine_operator.kinds import CONFIG_MAP, FLOW_MACHINE, POD, SECRET, Kind
 from flowmachine_operator.kube_api import KubeApi
 from flowmachine_operator.plan.children import name_of
-from flowmachine_operator.plan.facts import Outside
+from flowmachine_operator.plan.facts import Outside, StoreFacts
 
 ENGINE_SECONDS_MAX: Final = 3.0
 """An engine answers in milliseconds; one that does not is not asked again before the next round."""
 
 SAGAS_METRIC: Final = "flowmachine_sagas"
+_ANSWERS: Final = frozenset({HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE})
 _VERSION_LENGTH: Final = 16
 
 
@@ -75,11 +77,15 @@ async def gather_outside(
 ) -> Outside:
     """What is found now. Takes as long as Kafka lets us wait, at most `kafka_facts.ASK_SECONDS_MAX`, and a bit."""
     namespace, name = resource.metadata.namespace or "", resource.metadata.name
-    sagas = await gather_sagas(api, session, namespace, name)
+    addresses = await gather_addresses(api, namespace, name)
+    sagas = await gather_sagas(session, addresses)
+    store = StoreFacts(kind="none")
+    if resource.spec.persistence.type != "none":
+        store = await gather_store(session, addresses)
     secrets = await gather_secrets(api, namespace, document, own_secret=own_secret)
     if secrets.missing:
-        return Outside(secrets.versions, secrets.missing, sagas=sagas)
-    return Outside(secrets.versions, (), await gather_kafka(resource, secrets.data), sagas)
+        return Outside(secrets.versions, secrets.missing, sagas=sagas, store=store)
+    return Outside(secrets.versions, (), await gather_kafka(resource, secrets.data), sagas, store)
 
 
 async def gather_secrets(api: KubeApi, namespace: str, document: EngineDocument, *, own_secret: str) -> Secrets:
@@ -109,22 +115,29 @@ def secret_version(secret: Manifest) -> str:
     return hmac.new(uid.encode(), content.encode(), hashlib.sha256).hexdigest()[:_VERSION_LENGTH]
 
 
-async def gather_sagas(
-    api: KubeApi, session: aiohttp.ClientSession, namespace: str, name: str
-) -> Mapping[str, int] | None:
-    """How many sagas are in each state; None when a ready engine does not answer, so that no count is half a count."""
+async def gather_addresses(api: KubeApi, namespace: str, name: str) -> tuple[str, ...]:
+    """Where the ready engines of a machine are."""
     pods = await api.list(POD.path(namespace), selector=format_selector(name))
-    addresses = [address for pod in pods if (address := _ready_address(pod)) is not None]
-    if not addresses:
+    return tuple(address for pod in pods if (address := _ready_address(pod)) is not None)
+
+
+async def gather_sagas(session: aiohttp.ClientSession, addresses: Sequence[str]) -> Mapping[str, int] | None:
+    """How many sagas are in each state; None when a ready engine does not answer, so that no count is half a count."""
+    answers = await asyncio.gather(*(_ask_engine(session, address, "metrics") for address in addresses))
+    if not answers or None in answers:
         return None
-    answers = await asyncio.gather(*(_ask_engine(session, address) for address in addresses))
     total: dict[str, int] = {}
     for answer in answers:
-        if answer is None:
-            return None
-        for state, count in answer.items():
+        for state, count in _read_sagas(answer or b"").items():
             total[state] = total.get(state, 0) + count
     return total
+
+
+async def gather_store(session: aiohttp.ClientSession, addresses: Sequence[str]) -> StoreFacts:
+    """What the engines say of the store: the first complaint counts, as each copies sagas of its own."""
+    answers = await asyncio.gather(*(_ask_engine(session, address, "check-up") for address in addresses))
+    told = [store for answer in answers if answer is not None and (store := _read_store(answer)) is not None]
+    return next((store for store in told if store.code), told[0] if told else StoreFacts())
 
 
 async def count_pods(api: KubeApi, namespace: str, name: str) -> int:
@@ -142,17 +155,31 @@ def _ready_address(pod: Manifest) -> str | None:
     return f"[{address}]" if ":" in address else address
 
 
-async def _ask_engine(session: aiohttp.ClientSession, address: str) -> dict[str, int] | None:
-    url = f"http://{address}:{HTTP_PORT}/-/metrics"
+async def _ask_engine(session: aiohttp.ClientSession, address: str, what: str) -> bytes | None:
+    """The body, also of a 503: an engine that is not well says the most."""
+    url = f"http://{address}:{HTTP_PORT}/-/{what}"
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=ENGINE_SECONDS_MAX)) as response:
-            response.raise_for_status()
-            text = await response.text()
+            return await response.read() if response.status in _ANSWERS else None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
+
+
+def _read_sagas(metrics: bytes) -> dict[str, int]:
     return {
         sample.labels["state"]: int(sample.value)
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(metrics.decode())
         if family.name == SAGAS_METRIC
         for sample in family.samples
     }
+
+
+def _read_store(check_up: bytes) -> StoreFacts | None:
+    """What an engine says of the store; None for one that does not write to it."""
+    try:
+        store = as_object(as_object(json.loads(check_up)).get("store"))
+    except ValueError:  # something else answers there
+        return None
+    if not store:
+        return None
+    return StoreFacts(kind=str(store.get("type")), code=str(store.get("code")), problem=str(store.get("problem")))

@@ -157,6 +157,7 @@ class Reconciler:
             kafka=kafka,
             engines=engines,
             refusals=written.refusals,
+            store=outside.store,
             held_sagas=_held_before(seen) if counted is None else counted.held,
         )
         if written.deployment is not None and not written.refusals:

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from dev.cluster.kubectl import KubectlError
-from dev.crds import SAGA_TARGET, TARGET
 from dev.kafka.certificates import TlsFiles
 from flowmachine.adapters.kubernetes import KubeApi, KubeConnection, KubernetesStore
 from flowmachine.adapters.kubernetes.manifest import object_name
@@ -21,7 +20,7 @@ from flowmachine.ports import SagaCopy
 from flowmachine.wire.document import decode_document
 from tests.contract.store_contract import StoreContract, one, order_after, read_one
 from tests.support.builders import NOW_MS
-from tests.support.kubernetes import KubernetesCluster
+from tests.support.kubernetes import KubernetesCluster, install_crds
 
 pytestmark = [pytest.mark.kubernetes]
 
@@ -86,9 +85,7 @@ def machine_manifest(namespace: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def saga_crds(kubernetes_cluster: KubernetesCluster) -> None:
-    for file in (TARGET, SAGA_TARGET):
-        kubernetes_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
-        kubernetes_cluster.kubectl("wait", "--for=condition=Established", f"crd/{file.stem}", "--timeout=60s")
+    install_crds(kubernetes_cluster.kubectl)
 
 
 @pytest.fixture

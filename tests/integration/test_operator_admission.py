@@ -16,7 +16,8 @@ from dev.crds import TARGET
 from dev.kafka.addresses import find_free_ports
 from flowmachine_operator.certificates import LIFETIME, make_certificate
 from flowmachine_operator.kinds import SECRET, WEBHOOK_CONFIGURATION
-from tests.support.operator import SYSTEM, Lab, flow_machine, install_crd, until
+from tests.support.kubernetes import install_crds
+from tests.support.operator import SYSTEM, Lab, flow_machine, until
 
 pytestmark = pytest.mark.kubernetes
 
@@ -168,7 +169,7 @@ async def test_an_object_that_became_invalid_can_be_edited_and_deleted(lab: Lab)
         return True
 
     await until(is_taken, "the machine is taken")
-    await asyncio.to_thread(install_crd, lab.cluster.kubectl)
+    await asyncio.to_thread(install_crds, lab.cluster.kubectl)
 
     async def is_strict() -> bool:
         try:

@@ -8,13 +8,13 @@ import pytest
 
 from flowmachine_operator.kinds import LEASE
 from tests.support.kafka import KafkaBroker
+from tests.support.kubernetes import install_crds
 from tests.support.operator import (
     CRD,
     SYSTEM,
     Lab,
     build_role,
     flow_machine,
-    install_crd,
     read_rules,
     resource_versions,
     topics_for,
@@ -82,7 +82,7 @@ async def test_without_the_crd_it_waits(lab: Lab, kafka_broker: KafkaBroker) -> 
 
     await until(says_so, "it says that it waits")
     assert operator.is_ready()
-    await asyncio.to_thread(install_crd, lab.cluster.kubectl)
+    await asyncio.to_thread(install_crds, lab.cluster.kubectl)
     prefix = await topics_for(kafka_broker.bootstrap)
     await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix))
     await lab.until_ready("orders")

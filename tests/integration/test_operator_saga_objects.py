@@ -1,11 +1,17 @@
-"""The operator gives engines rights for Saga objects, out of the chart's own, only while their store needs them."""
+"""Saga objects of real engines, with the rights that the operator gives them while their store needs them.
 
+The rights are out of the chart's own; the engine has nothing but what every pod has: a token and an address.
+"""
+
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowmachine_operator.kinds import DEPLOYMENT, ROLE, ROLE_BINDING
 from tests.support.kafka import KafkaBroker
+from tests.support.kubelet import Kubelet, create_saga
 from tests.support.operator import Lab, flow_machine, topics_for, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
@@ -41,3 +47,37 @@ async def test_rights_come_and_go_with_the_store(lab: Lab, kafka_broker: KafkaBr
         return found == [None, None]
 
     await until(is_gone, "the Role and its binding are removed")
+
+
+@pytest.mark.timeout(180)
+async def test_engine_makes_objects_up_to_the_bound_and_the_machine_says_so(
+    lab: Lab, kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    await lab.start_operator()
+    lab.holds_back.add("orders")  # its pods are real
+    prefix = await topics_for(kafka_broker.bootstrap)
+    manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, scaling={"replicas": 1})
+    manifest["spec"]["persistence"] = {"type": "kubernetes", "configurations": {"maxObjects": 2}}
+    await lab.apply(manifest)
+    kubelet = Kubelet(lab, tmp_path)
+    working = asyncio.create_task(kubelet.run())
+    try:
+        await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
+        assert kubelet.engine is not None
+        for _ in range(3):
+            await asyncio.to_thread(create_saga, kubelet.engine.url)
+        full = await lab.until_condition("orders", "StoreReady", status="False", reason="StoreFull")
+        assert "there are 2 Saga objects: that is `maxObjects`" in full["message"]
+        assert (await lab.condition("orders", "Ready"))["status"] == "True"
+        assert "StoreFull" in {event["reason"] for event in await lab.kube_events("orders")}
+        heading, *rows = (await lab.run_kubectl("get", "sagas")).splitlines()
+        assert heading.split() == ["NAME", "MACHINE", "STATE", "BUSINESS", "STATE", "AGE"]
+        assert [row.split()[1:3] for row in rows] == [["orders", "created"]] * 2
+
+        manifest["spec"]["persistence"]["configurations"]["maxObjects"] = 10
+        await lab.apply(manifest)
+        await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await kubelet.stop()

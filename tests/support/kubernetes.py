@@ -25,6 +25,7 @@ import pytest
 
 from dev.cluster import Cluster, ClusterError, ClusterSettings, Kubectl, KubectlError, ToolMissingError
 from dev.cluster.programs import provision
+from dev.crds import SAGA_TARGET, TARGET
 
 KUBECONFIG_VARIABLE = "KUBECONFIG"
 
@@ -57,6 +58,17 @@ class KubernetesCluster:
         """Apply manifests on the server's side."""
         documents = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(documents))
+
+
+CRD_FILES = (TARGET, SAGA_TARGET)
+CRD_NAMES = tuple(file.stem for file in CRD_FILES)
+
+
+def install_crds(kubectl: Kubectl) -> None:
+    """FlowMachine and Saga are there and served."""
+    for file in CRD_FILES:
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
+        kubectl("wait", "--for=condition=Established", f"crd/{file.stem}", "--timeout=60s")
 
 
 # --- Fixtures ----------------------------------------------------------------------------------------------------

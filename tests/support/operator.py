@@ -29,12 +29,11 @@ from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
 from dev.cluster.kubectl import Kubectl
-from dev.crds import TARGET as CRD_FILE
 from dev.kafka.addresses import find_free_ports
 from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, LEASE, POD, Kind
 from flowmachine_operator.kube_api import KubeApi
 from tests.support.kafka import create_topics, unique_name
-from tests.support.kubernetes import KubernetesCluster, build_running_status
+from tests.support.kubernetes import CRD_NAMES, KubernetesCluster, build_running_status, install_crds
 
 ROOT = Path(__file__).parents[2]
 RULES_FILE = ROOT / "helm/flowmachine/files/rules.yaml"
@@ -146,12 +145,6 @@ class OperatorCluster:
     def kubectl(self) -> Kubectl:
         """kubectl as administrator."""
         return self.cluster.kubectl
-
-
-def install_crd(kubectl: Kubectl) -> None:
-    """The CRD is there and served."""
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD_FILE))
-    kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
 
 
 def write_kubeconfig(cluster: KubernetesCluster, account: str, path: Path) -> None:
@@ -379,8 +372,9 @@ async def open_api(kubeconfig: Path) -> KubeApi:
 async def lab(operator_cluster: OperatorCluster, namespace: str, tmp_path: Path) -> AsyncGenerator[Lab]:
     """A namespace with a node that makes pods ready."""
     api = await open_api(operator_cluster.cluster.kubeconfig)
-    if await api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}") is None:
-        await asyncio.to_thread(install_crd, operator_cluster.kubectl)
+    for crd in CRD_NAMES:
+        if await api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}") is None:
+            await asyncio.to_thread(install_crds, operator_cluster.kubectl)
     await forget_lease(api)
     lab = Lab(operator_cluster, namespace, api, tmp_path, operator_cluster.kubeconfig)
     node = asyncio.create_task(lab.run_node())

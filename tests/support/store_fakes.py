@@ -24,6 +24,7 @@ class InMemoryStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self.refuses: Callable[[SagaCopy], bool] = lambda copy: False
+        self.full = ""
         self.writes = 0
         self.reads: list[tuple[str, ...]] = []
         self.is_closed = False

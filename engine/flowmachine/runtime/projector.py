@@ -32,12 +32,15 @@ PAUSE_FIRST_SECONDS: Final = 0.2
 PAUSE_SECONDS_MAX: Final = 30.0
 STOP_SECONDS_MAX: Final = 5.0
 
+FULL: Final = "store-full"
+"""The code of a store that works, and has no room for more sagas."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """How a store is. `problem` is empty while it works; `lag` is None until it is known."""
+    """How a store is. `problem` is empty while it works and has room; `lag` is None until it is known."""
 
     kind: str
     problem: str
@@ -62,7 +65,10 @@ class Projector:
 
     def status(self) -> StoreStatus:
         """How it is now."""
-        return StoreStatus(self._kind, self._outage.problem, self._outage.code, self._lag)
+        problem, code = self._outage.problem, self._outage.code
+        if not code and self._store.full:
+            problem, code = self._store.full, FULL
+        return StoreStatus(self._kind, problem, code, self._lag)
 
     async def run(self) -> None:
         """Until cancelled; never raises for what the log or the store does."""

@@ -8,6 +8,7 @@
 | KafkaReachable    | Kafka answered                       | it is silent, or refuses          | not asked            |
 | MachineValid      | it can run                           | the message lists what is wrong   | -                    |
 | PartitionsAligned | no record needs a second hop         | the message says which topics do  | partitions not known |
+| StoreReady        | copies of sagas get to their store   | they do not, or not all of them   | no engine has told   |
 
 Exactly one of Ready, Reconciling and Stalled is true. The reason and the message of Ready are the verdict's: the column
 State of `kubectl get fm` shows that reason.
@@ -21,6 +22,7 @@ from flowmachine.config.documents import as_array, as_object
 from flowmachine_operator.plan.facts import Facts, KafkaAnswer
 from flowmachine_operator.plan.verdict import (
     Kind,
+    cut,
     describe_kafka,
     describe_missing_topics,
     list_problems,
@@ -30,6 +32,17 @@ from flowmachine_operator.plan.verdict import (
 
 Status = Literal["True", "False", "Unknown"]
 STATUSES: Final[tuple[Status, ...]] = ("True", "False", "Unknown")
+
+STORE_REASONS: Final[Mapping[str, str]] = {
+    "transient": "StoreUnavailable",
+    "store-credentials": "StoreCredentialsRefused",
+    "store-permission": "StorePermissionMissing",
+    "store-missing": "StoreMissing",
+    "store-uri": "StoreUriInvalid",
+    "store-foreign": "StoreForeign",
+    "store-full": "StoreFull",
+}
+"""By the code that engines give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class _Finding:
 
 
 def plan_conditions(facts: Facts, previous: Iterable[Condition], *, now: str) -> tuple[Condition, ...]:
-    """All six conditions. `now` becomes the time of those whose status differs from the previous one, or that are new.
+    """All seven. `now` becomes the time of those whose status differs from the previous one, or that are new.
 
     Equal facts give equal conditions, whatever the time: there is nothing to write then.
     """
@@ -94,6 +107,7 @@ def plan_conditions(facts: Facts, previous: Iterable[Condition], *, now: str) ->
         "KafkaReachable": _plan_kafka(facts),
         "MachineValid": _plan_valid(facts),
         "PartitionsAligned": _plan_aligned(facts),
+        "StoreReady": _plan_store(facts),
     }
     conditions: list[Condition] = []
     for name, finding in found.items():
@@ -151,3 +165,17 @@ def _plan_aligned(facts: Facts) -> _Finding:
         )
         return _Finding("False", "PartitionsDiffer", message)
     return _Finding("True", "Aligned", f"all input topics have {home} partitions, as the machine has")
+
+
+def _plan_store(facts: Facts) -> _Finding:
+    store = facts.store
+    if not store.kind:
+        return _Finding("Unknown", "NotTold", "no engine that is ready has told how the store is")
+    if store.kind == "none":
+        return _Finding("True", "NoStore", "the machine keeps no copies of its sagas")
+    if not store.code:
+        return _Finding("True", "StoreWorking", f"the {store.kind} store takes copies of the sagas")
+    reason = STORE_REASONS.get(store.code, "StoreFailing")
+    return _Finding(
+        "False", reason, cut(f"sagas go on, but the {store.kind} store lacks some of them: {store.problem}")
+    )

@@ -39,6 +39,18 @@ class KafkaFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What the engines say of the store into which they copy sagas."""
+
+    kind: str = ""
+    """As `persistence.type`; empty while no engine has told."""
+    code: str = ""
+    """Of what is wrong, as in the engine's metrics; empty while all is well."""
+    problem: str = ""
+    """What is wrong, in a sentence without any secret."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outside:
     """What was found outside of the machine's own objects: in Secrets, in Kafka, at the engines."""
 
@@ -49,6 +61,7 @@ class Outside:
     kafka: KafkaFacts = KafkaFacts()
     sagas: Mapping[str, int] | None = None
     """How many sagas are in each state, as the engines say; None: not all of them could be asked."""
+    store: StoreFacts = StoreFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,7 @@ class Facts:
     engines: EngineFacts = EngineFacts()
     refusals: tuple[str, ...] = ()
     """Children that could not be written, and why."""
+    store: StoreFacts = StoreFacts()
     held_sagas: int = 0
     """Sagas in states that the machine no longer has."""
     deletion: str = ""

@@ -30,7 +30,7 @@ def plan_kube_events(
     ready, stalled = new["Ready"], new["Stalled"]
     if "Ready" not in old or old["Ready"].reason != ready.reason:
         events.append(_event(ready, is_warning=stalled.status == "True"))
-    for name in ("KafkaReachable", "PartitionsAligned"):
+    for name in ("KafkaReachable", "PartitionsAligned", "StoreReady"):
         was = old[name].status if name in old else "Unknown"
         if new[name].status == "False" and was != "False" and new[name].reason != ready.reason:
             events.append(_event(new[name], is_warning=True))

@@ -1,12 +1,15 @@
 """Conditions of the status: reasons, messages and when their time changes."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import flowmachine
 from flowmachine.errors import Problem
-from flowmachine_operator.plan.conditions import Condition, plan_conditions
-from flowmachine_operator.plan.facts import EngineFacts, Facts, KafkaAnswer, KafkaFacts
+from flowmachine_operator.plan.conditions import STORE_REASONS, Condition, plan_conditions
+from flowmachine_operator.plan.facts import EngineFacts, Facts, KafkaAnswer, KafkaFacts, StoreFacts
 from flowmachine_operator.plan.replicas import ReplicaPlan, ReplicaReason
 from flowmachine_operator.plan.verdict import MESSAGE_LENGTH_MAX
 
@@ -112,6 +115,36 @@ def test_partitions_aligned(kafka: KafkaFacts, status: str, words: str) -> None:
 
     assert condition.status == status
     assert words in condition.message
+
+
+@pytest.mark.parametrize(
+    ("store", "status", "reason"),
+    [
+        (StoreFacts(), "Unknown", "NotTold"),
+        (StoreFacts("none"), "True", "NoStore"),
+        (StoreFacts("mongo"), "True", "StoreWorking"),
+        (StoreFacts("rest", "transient", "no answer"), "False", "StoreUnavailable"),
+        (StoreFacts("kubernetes", "store-full", "no answer"), "False", "StoreFull"),
+        (StoreFacts("postgres", "invariant", "no answer"), "False", "StoreFailing"),
+    ],
+)
+def test_store(store: StoreFacts, status: str, reason: str) -> None:
+    conditions = by_type(replace(RUNNING, store=store))
+
+    assert (conditions["StoreReady"].status, conditions["StoreReady"].reason) == (status, reason)
+    assert (f"the {store.kind} store lacks some of them: no answer" in conditions["StoreReady"].message) == (
+        status == "False"
+    )
+    assert conditions["Ready"].status == "True"
+
+
+def test_every_code_of_a_store_has_a_reason() -> None:
+    package = Path(flowmachine.__file__).parent
+    sources = (path.read_text() for path in package.rglob("*.py"))
+    codes = {code for source in sources for code in re.findall(r'"(store-[a-z]+)"', source)}
+
+    assert codes - set(STORE_REASONS) == set()
+    assert set(STORE_REASONS) - codes == {"transient"}
 
 
 def test_held_sagas_are_told() -> None:

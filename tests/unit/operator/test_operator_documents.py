@@ -8,7 +8,7 @@ from flowmachine_operator import plan
 ROOT = Path(__file__).resolve().parents[3]
 PLAN = Path(plan.__file__).parent
 # What else begins with a capital and stands in quotes there.
-TYPES = {"Ready", "Reconciling", "Stalled", "KafkaReachable", "MachineValid", "PartitionsAligned"}
+TYPES = {"Ready", "Reconciling", "Stalled", "KafkaReachable", "MachineValid", "PartitionsAligned", "StoreReady"}
 NO_REASONS = TYPES | {"True", "False", "Unknown", "Normal", "Warning"}
 FILES = ("verdict.py", "conditions.py", "facts.py", "kube_events.py")
 

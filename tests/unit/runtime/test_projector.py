@@ -163,3 +163,15 @@ async def test_whole_topic_twice_gives_the_same(bench: Bench) -> None:
     async with running(bench):
         await bench.settled()
     assert bench.store.sagas == before
+
+
+async def test_store_without_room_works_and_says_so(bench: Bench) -> None:
+    bench.store.full = "there are 3: that is the bound"
+    bench.put("order-1", order_after(0))
+    async with running(bench):
+        await bench.settled()
+        status = bench.projector.status()
+        assert (status.code, status.problem) == ("store-full", bench.store.full)
+        assert bench.observer.is_available is True
+    bench.store.full = ""
+    assert bench.projector.status().code == ""

@@ -93,8 +93,17 @@ class KubernetesStore:
         self._owner: Manifest | None = None
         self._count = 0
         """Objects of the machine, other engines' included as of the last `tend`."""
-        self._is_full = False
+        self._was_full = False
         self._known: dict[str, _Known] = {}
+
+    @property
+    def full(self) -> str:
+        """As the port says."""
+        return (
+            f"there are {self._objects_max} Saga objects: that is `maxObjects`"
+            if self._count >= self._objects_max
+            else ""
+        )
 
     async def write(self, copies: Sequence[SagaCopy]) -> Sequence[Refused]:
         """As the port says."""
@@ -163,8 +172,8 @@ class KubernetesStore:
             if known is None:
                 if copy.saga.is_final and self._is_over(copy.saga.updated_at, self._clock()):
                     return None  # its time was over before it was here: a replay of what has been removed
-                if self._has_no_room():
-                    return Refused(copy.saga_id, f"there are {self._objects_max} Saga objects: that is `maxObjects`")
+                if why := self._look_for_room():
+                    return Refused(copy.saga_id, why)
             try:
                 await self._apply(name, copy, known, owner)
             except ConflictError:
@@ -226,16 +235,16 @@ class KubernetesStore:
         except ValueError:  # somebody has changed the annotation by hand
             return False
 
-    def _has_no_room(self) -> bool:
-        """Whether there are as many objects as there may be; said once."""
-        is_full = self._count >= self._objects_max
-        if is_full and not self._is_full:
+    def _look_for_room(self) -> str:
+        """`full`, said once."""
+        full = self.full
+        if full and not self._was_full:
             _log.warning(
                 "no more Saga objects are made until finished ones have been removed",
                 extra={"objects": self._count, "objects_max": self._objects_max},
             )
-        self._is_full = is_full
-        return is_full
+        self._was_full = bool(full)
+        return full
 
 
 async def _work(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:

@@ -40,6 +40,8 @@ _Write = ReplaceOne[Any] | UpdateOne
 class MongoStore:
     """Fulfils `ports.SagaStore` and `ports.SagaQueries`."""
 
+    full: str = ""
+
     def __init__(self, uri: str, *, collection: str) -> None:
         """Raises ConfigurationError if the URI is none, or names no database."""
         self._uri = uri

@@ -39,6 +39,8 @@ logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 class PostgresStore:
     """Fulfils `ports.SagaStore` and `ports.SagaQueries` for one machine; the table may have others' sagas too."""
 
+    full: str = ""
+
     def __init__(
         self, uri: str, *, table: str, machine: str, create_table: bool = True, retention_finished_ms: int | None = None
     ) -> None:

@@ -89,6 +89,8 @@ class CrudCalls:
 class HttpStore:
     """Fulfils `ports.SagaStore`."""
 
+    full: str = ""
+
     def __init__(
         self,
         calls: RestCalls | CrudCalls,
