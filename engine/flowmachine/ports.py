@@ -71,6 +71,10 @@ class Source(Protocol):
         """The offset after everything that `fetch` has returned, transaction markers and gaps included."""
         ...
 
+    async def lag(self) -> int:
+        """How many records (on Kafka: offsets) the log is known to have from `position` on. Asks nobody for it."""
+        ...
+
     async def fetch(self, records_max: int) -> Sequence[InputRecord]:
         """Wait until there is at least one record, then return what is there, at most `records_max`.
 
@@ -278,8 +282,8 @@ class Observer(Protocol):
         """A partition task is in another phase."""
         ...
 
-    def committed(self, partition: int, plan: BatchPlan, seconds: float) -> None:
-        """A batch has become visible, after so many seconds of transaction."""
+    def committed(self, partition: int, plan: BatchPlan, seconds: float, at_ms: int) -> None:
+        """A batch has become visible, after so many seconds of transaction, at this time of the engine's clock."""
         ...
 
     def transaction_failed(self, partition: int, code: str) -> None:
@@ -292,6 +296,14 @@ class Observer(Protocol):
 
     def sagas_counted(self, partition: int, by_state: Mapping[str, int], held_by_state: Mapping[str, int]) -> None:
         """A partition has so many sagas in each state, and so many of these wait."""
+        ...
+
+    def lagged(self, partition: int, records: int) -> None:
+        """A partition has so many records of its inputs before it that are not committed."""
+        ...
+
+    def outbox_counted(self, commands: Mapping[tuple[str, str], int]) -> None:
+        """Commands over HTTP without a 2xx, by channel and by what they wait for: `answer`, `person`. It is live."""
         ...
 
     def command_sent(self, channel: str, outcome: str) -> None:

@@ -396,6 +396,15 @@ class LogContract:
         assert [record.offset for record in records] == list(offsets)
         assert await soon(source.position()) == end
 
+    async def test_lag_is_what_has_not_been_fetched(self, harness: LogHarness) -> None:
+        log, intake = await harness.make_log(), harness.topics.intake
+        source = source_of(await soon(log.open_partition(1)), intake)
+        await soon(log.append_intake([OutputRecord(intake, b"a", b"%d" % number, 1) for number in range(5)]))
+        assert len(await fetch_count(source, 2, records_max=2)) == 2
+        assert await soon(source.lag()) == 3
+        await fetch_count(source, 3)
+        assert await soon(source.lag()) == 0
+
     async def test_intake_of_one_engine_reaches_another(self, harness: LogHarness) -> None:
         intake = harness.topics.intake
         owner, other = await harness.make_log(), await harness.make_log()

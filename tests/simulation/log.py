@@ -63,6 +63,10 @@ class SimulatedSource:
     async def position(self) -> int:
         return self._position
 
+    async def lag(self) -> int:
+        topic, partition = self._place
+        return max(0, self._broker.partitions[topic][partition].stable_end - self._position)
+
     async def fetch(self, records_max: int) -> Sequence[InputRecord]:
         broker, place = self._broker, self._place
         while True:

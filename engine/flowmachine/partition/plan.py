@@ -97,6 +97,8 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """Sagas that are held and may go on now."""
     awaited: list[str] = []
     """Sagas that are to be loaded from a store."""
+    moved_at_ms: list[int] = []
+    """The times of the records that made a saga or moved one."""
 
     @property
     def is_empty(self) -> bool:
@@ -199,6 +201,7 @@ class _Batch:
         self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
         self.resumable: dict[str, None] = {}
         self.awaited: dict[str, None] = {}
+        self.moved_at_ms: list[int] = []
         self.forwarded = 0
 
     def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
@@ -224,6 +227,7 @@ class _Batch:
             expired_count=expired_count,
             resumable=list(self.resumable),
             awaited=list(self.awaited),
+            moved_at_ms=self.moved_at_ms,
         )
 
     def take_record(self, record: InputRecord) -> None:
@@ -252,6 +256,13 @@ class _Batch:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
         decision = self._take(key, saga, received)
+        if decision.outcome is Outcome.ADVANCED or decision.outcome is Outcome.CREATED:
+            self.moved_at_ms.append(record.timestamp)
+        else:
+            self._conclude(record, received, decision)
+
+    def _conclude(self, record: InputRecord, received: Input, decision: Decision) -> None:
+        """Keep and note a record that has moved no saga."""
         if decision.outcome is Outcome.DUPLICATE:
             self._note(record, decision.outcome, decision.reason, received)  # normal where delivery is at least once
         elif decision.outcome not in CHANGING:

@@ -7,6 +7,7 @@ endpoint holds back its own commands only.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,17 @@ class DeliverySettings:
     pause_seconds_max: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Outbox:
+    """What is known of one saga's outbox: the attempts under way by entry, and what each command waits for."""
+
+    under_way: Mapping[str, asyncio.Task[None]]
+    waiting: tuple[tuple[str, str], ...]
+
+
+_EMPTY = _Outbox({}, ())
+
+
 class Delivery:
     """All deliveries of a process. Owned by the event loop; no method waits."""
 
@@ -38,20 +50,25 @@ class Delivery:
         self._senders = senders
         self._settings = settings
         self._observer = observer
-        self._tasks: dict[int, dict[str, dict[str, asyncio.Task[None]]]] = {}
+        self._outboxes: dict[int, dict[str, _Outbox]] = {}
+        self._waiting: Counter[tuple[str, str]] = Counter()
+        observer.outbox_counted(self._waiting)
 
     @property
     def in_flight(self) -> int:
         """Commands that wait for a 2xx."""
         return sum(
-            not task.done() for sagas in self._tasks.values() for tasks in sagas.values() for task in tasks.values()
+            not task.done()
+            for sagas in self._outboxes.values()
+            for known in sagas.values()
+            for task in known.under_way.values()
         )
 
     def update(self, partition: int, saga_id: str, outbox: tuple[OutboxEntry, ...], settle: Settle) -> None:
         """A saga's outbox is this now: forget what is settled, start what is due and not under way."""
-        sagas = self._tasks.setdefault(partition, {})
-        before = sagas.pop(saga_id, {})
-        under_way = {entry.id: before[entry.id] for entry in outbox if entry.id in before}
+        sagas = self._outboxes.setdefault(partition, {})
+        before = sagas.pop(saga_id, _EMPTY)
+        under_way = {entry.id: before.under_way[entry.id] for entry in outbox if entry.id in before.under_way}
         is_main_due = True
         for entry in outbox:
             if entry.failure is not None or not (entry.is_side_command or is_main_due):
@@ -60,13 +77,17 @@ class Delivery:
                 under_way[entry.id] = asyncio.create_task(self._deliver(saga_id, entry, settle))
             if not entry.is_side_command:
                 is_main_due = False
-        if under_way:
-            sagas[saga_id] = under_way
+        waiting = tuple((entry.channel, "answer" if entry.failure is None else "person") for entry in outbox)
+        self._waiting.subtract(before.waiting)
+        self._waiting.update(waiting)
+        if outbox:
+            sagas[saga_id] = _Outbox(under_way, waiting)
 
     def release(self, partition: int) -> None:
         """The partition is no longer ours: its next owner delivers."""
-        for entries in self._tasks.pop(partition, {}).values():
-            for task in entries.values():
+        for known in self._outboxes.pop(partition, {}).values():
+            self._waiting.subtract(known.waiting)
+            for task in known.under_way.values():
                 task.cancel()
 
     async def _deliver(self, saga_id: str, entry: OutboxEntry, settle: Settle) -> None:

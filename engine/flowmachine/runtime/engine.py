@@ -208,7 +208,14 @@ class Engine:
                 continue
             try:
                 await self.log.check()
+                await self._measure_lag()
             except (TransientError, ConfigurationError) as error:
                 self._log_problem = str(error)
             else:
                 self._log_problem = ""
+
+    async def _measure_lag(self) -> None:
+        for number, (task, _) in list(self._tasks.items()):
+            lag = await task.lag()
+            if lag is not None:
+                self._observer.lagged(number, lag)

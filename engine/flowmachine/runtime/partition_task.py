@@ -12,6 +12,7 @@ transaction left behind, if anything, is in the changelog.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -54,11 +55,19 @@ class BatchSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Commit:
-    """A batch on its way into the log; the task's result is how long it took, in seconds."""
+    """A batch on its way into the log."""
 
     plan: BatchPlan
     records: int
-    task: asyncio.Task[float]
+    task: asyncio.Task["_Committed"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """How long a transaction took, and when it was over."""
+
+    seconds: float
+    at_ms: int
 
 
 class PartitionTask:
@@ -90,6 +99,7 @@ class PartitionTask:
         self._restored_to = 0
         self._settled = 0
         self._committed_at = 0.0
+        self._sources: Sequence[Source] = ()
         self._intake: Source | None = None
         self._outcomes = IntakeOutcomes(partition.settings.intake_topic, self.number)
 
@@ -155,6 +165,7 @@ class PartitionTask:
             if self._stopping.is_set():
                 return
             self._signal(Signal.OPENED)
+            self._sources = log.sources
             await self._restore(log)
             self._resume()
             self._intake = next((s for s in log.sources if s.topic == self.partition.settings.intake_topic), None)
@@ -168,7 +179,7 @@ class PartitionTask:
             await self._run_batches(log)
         finally:
             self._restored_to = max(self._restored_to, log.restored_to)
-            self._intake = None
+            self._sources, self._intake = (), None
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
@@ -244,27 +255,27 @@ class PartitionTask:
             await asyncio.sleep(self._batch.linger_ms / 1000)
 
     def _start_commit(self, log: PartitionLog, plan: BatchPlan, records: int) -> "_Commit":
-        async def commit() -> float:
+        async def commit() -> _Committed:
             if plan.is_empty:
-                return 0.0
+                return _Committed(0.0, 0)
             loop = asyncio.get_running_loop()
             started = loop.time()
             await log.commit(Transaction(plan.records, plan.next_offsets))
             self._committed_at = loop.time()
-            return self._committed_at - started
+            return _Committed(self._committed_at - started, self._clock())
 
         return _Commit(plan, records, asyncio.create_task(commit()))
 
     async def _finish(self, commit: "_Commit") -> None:
         """Wait for a commit and make its plan true in memory. Raises what the log ran into; the plan is then void."""
-        seconds = await commit.task
+        committed = await commit.task
         self.partition.confirm(commit.plan)
         if not commit.plan.is_empty:
-            self._report(commit.plan, seconds)
+            self._report(commit.plan, committed)
         self._settled += commit.records
 
-    def _report(self, plan: BatchPlan, seconds: float) -> None:
-        self._observer.committed(self.number, plan, seconds)
+    def _report(self, plan: BatchPlan, committed: _Committed) -> None:
+        self._observer.committed(self.number, plan, committed.seconds, committed.at_ms)
         self._outcomes.committed(plan)
         self._count_sagas()
         for saga_id, outbox in plan.outboxes.items():
@@ -320,6 +331,13 @@ class PartitionTask:
         else:
             self._inbox.put_internal(CommandFailed(SagaId(saga_id), entry_id, failure, now_ms))
 
+    async def lag(self) -> int | None:
+        """How many records of its inputs are not committed; None while it reads none. Raises TransientError."""
+        if not self._sources:
+            return None
+        unread = [await source.lag() for source in self._sources]
+        return sum(unread) + self._inbox.received - self._settled
+
     async def wait_outcome(self, offset: int) -> EventOutcome:
         """What became of the event at an offset of the intake, once it has been handled. Raises TransientError."""
         while not self._outcomes.is_handled(offset):
@@ -350,7 +368,7 @@ class PartitionTask:
             self._observer.phase_changed(self.number, phase)
 
 
-async def _either(task: asyncio.Task[float], event: asyncio.Event) -> None:
+async def _either(task: asyncio.Task[_Committed], event: asyncio.Event) -> None:
     """Return when the task has ended, however, or the event is set."""
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,9 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowmachine.adapters.prometheus import PrometheusObserver
+from flowmachine.adapters.prometheus.observer import TRANSITION_BUCKETS
 from flowmachine.core.actions import HookFailure, Outcome
 from flowmachine.core.phases import Phase
 from flowmachine.partition.plan import BatchPlan, FailedHook, Unmatched
@@ -22,6 +26,7 @@ def batch(
     unmatched: list[Unmatched] | None = None,
     failed_hooks: list[FailedHook] | None = None,
     forwarded: int = 0,
+    moved_at_ms: list[int] | None = None,
 ) -> BatchPlan:
     return BatchPlan(
         records=[],
@@ -38,6 +43,7 @@ def batch(
         forwarded=forwarded,
         expired_count=0,
         resumable=[],
+        moved_at_ms=moved_at_ms or [],
     )
 
 
@@ -72,9 +78,13 @@ def exercise(observer: PrometheusObserver) -> None:
     observer.restored(0, 7, 0.2)
     observer.sagas_counted(0, {"CREATED": 1}, {"CREATED": 1})
     observer.phase_changed(0, Phase.RUNNING)
-    observer.committed(0, batch(entered=Counter({("PAID", "paid"): 1}), outcomes=Counter({Outcome.ADVANCED: 1})), 0.03)
+    observer.lagged(0, 12)
+    observer.outbox_counted({("mail", "answer"): 2})
+    observer.committed(
+        0, batch(entered=Counter({("PAID", "paid"): 1}), outcomes=Counter({Outcome.ADVANCED: 1})), 0.03, 0
+    )
     failed = FailedHook("order-1", "PAID", HookFailure("prepareOrder", is_side_command=False, reason="boom"))
-    observer.committed(0, batch(failed_hooks=[failed]), 0.03)
+    observer.committed(0, batch(failed_hooks=[failed]), 0.03, 0)
     observer.transaction_failed(0, "transient")
     observer.command_sent("mail", "delivered")
     observer.store.projected(5, 1, 0.2)
@@ -88,8 +98,8 @@ def test_states_entered_and_outcomes_are_counted(observer: PrometheusObserver) -
         outcomes=Counter({Outcome.CREATED: 3, Outcome.ADVANCED: 2, Outcome.UNEXPECTED: 1}),
         forwarded=4,
     )
-    observer.committed(0, plan, 0.03)
-    observer.committed(1, plan, 0.03)
+    observer.committed(0, plan, 0.03, 0)
+    observer.committed(1, plan, 0.03, 0)
     assert of(observer, "flow_manager_saga_states_total") == {
         ("__created__", "CREATED"): 6,
         ("paymentExecuted", "PAID"): 4,
@@ -99,7 +109,7 @@ def test_states_entered_and_outcomes_are_counted(observer: PrometheusObserver) -
 
 
 def test_transactions_and_restores_are_timed(observer: PrometheusObserver) -> None:
-    observer.committed(0, batch(), 0.03)
+    observer.committed(0, batch(), 0.03, 0)
     observer.restored(0, 1000, 0.5)
     observer.transaction_failed(0, "fenced")
     found = samples(observer)
@@ -110,9 +120,71 @@ def test_transactions_and_restores_are_timed(observer: PrometheusObserver) -> No
     assert of(observer, "flowmachine_transactions_failed_total") == {("fenced",): 1}
 
 
+def test_transitions_are_timed_from_their_records(observer: PrometheusObserver) -> None:
+    now = 1_700_000_000_000
+    observer.committed(0, batch(moved_at_ms=[now - 40, now - 25, now - 400_000]), 0.03, now)
+    observer.committed(1, batch(moved_at_ms=[now - 7]), 0.03, now)
+    observer.committed(1, batch(), 0.03, now)
+    buckets = {float(le): count for (le,), count in of(observer, "flowmachine_transition_seconds_bucket").items()}
+    expected = {0.01: 1, 0.025: 2, 0.05: 3, 300.0: 3, float("inf"): 4}
+    assert {bound: buckets[bound] for bound in expected} == expected
+    assert of(observer, "flowmachine_transition_seconds_count") == {(): 4}
+    assert of(observer, "flowmachine_transition_seconds_sum") == {(): pytest.approx(400.072)}
+
+
+@given(st.lists(st.lists(st.integers(0, 500_000), max_size=20), max_size=5))
+def test_transitions_are_counted_as_the_library_would(batches: list[list[int]]) -> None:
+    observer, reference = PrometheusObserver(version="1", machine="m", revision="r"), CollectorRegistry()
+    histogram = Histogram("flowmachine_transition_seconds", "", buckets=TRANSITION_BUCKETS, registry=reference)
+    for ages_ms in batches:
+        observer.committed(0, batch(moved_at_ms=[1_000_000 - age for age in ages_ms]), 0.0, 1_000_000)
+        for age in ages_ms:
+            histogram.observe(age / 1000)
+    name = "flowmachine_transition_seconds_bucket"
+    expected = {
+        (sample.labels["le"],): sample.value
+        for family in reference.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+    assert of(observer, name) == expected
+
+
+def test_a_clock_that_is_ahead_takes_nothing_from_the_sum(observer: PrometheusObserver) -> None:
+    observer.committed(0, batch(moved_at_ms=[2_000]), 0.03, 1_000)
+    assert of(observer, "flowmachine_transition_seconds_sum") == {(): 0}
+    assert of(observer, "flowmachine_transition_seconds_bucket")[("0.01",)] == 1
+
+
+def test_lag_is_shown_for_partitions_that_are_here(observer: PrometheusObserver) -> None:
+    run_partition(observer, 0, {})
+    run_partition(observer, 1, {})
+    observer.lagged(0, 7)
+    observer.lagged(1, 0)
+    assert of(observer, "flowmachine_input_lag") == {("0",): 7, ("1",): 0}
+    observer.phase_changed(0, Phase.DRAINING)
+    observer.lagged(0, 9)  # asked before, answered late
+    observer.phase_changed(0, Phase.RELEASED)
+    assert of(observer, "flowmachine_input_lag") == {("1",): 0}
+
+
+def test_partition_that_nobody_has_measured_may_end(observer: PrometheusObserver) -> None:
+    run_partition(observer, 0, {})
+    observer.phase_changed(0, Phase.FAILED)
+    assert of(observer, "flowmachine_input_lag") == {}
+
+
+def test_outbox_is_shown_as_it_is_when_asked(observer: PrometheusObserver) -> None:
+    outbox = Counter({("mail", "answer"): 2})
+    observer.outbox_counted(outbox)
+    outbox.update({("mail", "person"): 1})
+    outbox.subtract({("mail", "answer"): 2})
+    assert of(observer, "flowmachine_outbox") == {("mail", "answer"): 0, ("mail", "person"): 1}
+
+
 def test_nothing_from_messages_becomes_a_label(observer: PrometheusObserver) -> None:
     stray = Unmatched(Outcome.UNEXPECTED, "reason-1", "topic/0/1", "saga-1", "event-nobody-knows")
-    observer.committed(0, batch(outcomes=Counter({Outcome.UNEXPECTED: 1}), unmatched=[stray]), 0.03)
+    observer.committed(0, batch(outcomes=Counter({Outcome.UNEXPECTED: 1}), unmatched=[stray]), 0.03, 0)
     text = observer.render().decode()
     assert not any(word in text for word in ("reason-1", "topic/0/1", "saga-1", "event-nobody-knows"))
 

@@ -321,3 +321,12 @@ def test_event_for_a_saga_created_in_the_same_batch_is_not_taken_for_one_of_else
         [create_record(key=HERE), event_record("step", key=HERE)], [], 0
     )
     assert (plan.forwarded, plan.outcomes) == (0, {Outcome.CREATED: 1, Outcome.ADVANCED: 1})
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_times_of_the_records_that_moved_a_saga_are_kept() -> None:
+    partition = new_partition()
+    records = [create_record(at_ms=1_000), create_record(at_ms=2_000), event_record("paymentExecuted", at_ms=3_000)]
+    assert partition.plan([*records, event_record("unheardOf", at_ms=4_000)], [], NOW_MS).moved_at_ms == [1_000, 3_000]

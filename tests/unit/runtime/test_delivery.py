@@ -165,3 +165,15 @@ async def test_partition_that_comes_back_sends_again(bench: Bench) -> None:
     bench.update(MAIN_1)
     again = await bench.sender.next_attempt()
     assert again.idempotency_key == "order-1:1"
+
+
+async def test_outbox_is_counted_by_what_its_commands_wait_for(bench: Bench) -> None:
+    bench.update(MAIN_1, MAIN_2, SIDE_1)
+    bench.update(FAILED_1, saga_id="order-2", partition=1)
+    assert bench.observer.outbox == {("http", "answer"): 3, ("http", "person"): 1}
+    bench.update(FAILED_1, MAIN_2)
+    assert bench.observer.outbox == {("http", "answer"): 1, ("http", "person"): 2}
+    bench.delivery.release(0)
+    assert bench.observer.outbox == {("http", "answer"): 0, ("http", "person"): 1}
+    bench.update(saga_id="order-2", partition=1)
+    assert set(bench.observer.outbox.values()) == {0}

@@ -61,6 +61,11 @@ class EmbeddedSource(Source):
         """As `Source.position`."""
         return self._cursor.next_offset
 
+    async def lag(self) -> int:
+        """As `Source.lag`."""
+        end = await self._worker.read(lambda store: store.end(self._cursor.partition_id))
+        return max(0, end - self._cursor.next_offset)
+
     async def fetch(self, records_max: int) -> Sequence[InputRecord]:
         """As `Source.fetch`."""
         records = await self._worker.wait_for_records([self._cursor], records_max)

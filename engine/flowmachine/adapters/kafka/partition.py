@@ -86,6 +86,12 @@ class KafkaSource:
         with translated("asking for a position"):
             return int(await self._consumer.position(self._topic_partition))
 
+    async def lag(self) -> int:
+        """As the port says: the end is the one that came with the latest records."""
+        position = await self.position()
+        end = self._consumer.highwater(self._topic_partition)
+        return 0 if end is None else max(0, end - position)
+
     async def fetch(self, records_max: int) -> Sequence[InputRecord]:
         """As the port says. Records that retention removed before we read them are reported, then skipped."""
         topic, partition = self._topic_partition

@@ -1,0 +1,106 @@
+"""A real engine on a real broker serves what its dashboard and its alerts ask for."""
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+
+from dev.engine_process import EngineProcess
+from flowmachine.wire.message import encode_message
+from tests.support.eventually import eventually
+from tests.support.kafka import KafkaBroker, produce, unique_name
+from tests.support.orders import Orders, create_sagas, prepare_orders
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def endpoint(status: int) -> AsyncGenerator[str]:
+    """An HTTP endpoint that answers everything with `status`; gives its host and port."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield site.name.removeprefix("http://")
+    finally:
+        await runner.cleanup()
+
+
+def send_preparations_over_http(orders: Orders, address: str) -> None:
+    document = yaml.safe_load(orders.file.read_text())
+    host, port = address.split(":")
+    document["spec"]["channels"].append({"id": "kitchen", "rest": {"host": host, "port": int(port)}})
+    document["spec"]["machine"]["states"][1]["outputCommand"]["channel"] = "kitchen"
+    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def total(engine: EngineProcess, name: str, **labels: str) -> float:
+    """The sum of the samples with these labels."""
+    with urllib.request.urlopen(f"{engine.url}/-/metrics", timeout=10) as response:  # noqa: S310 - our own child
+        text = response.read().decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+@pytest.mark.timeout(240)
+async def test_latency_lag_and_outbox_of_a_real_engine(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, rest={"attemptsMax": 2})
+    async with endpoint(500) as address:
+        send_preparations_over_http(orders, address)
+        engine = EngineProcess(orders.file)
+        try:
+            await asyncio.to_thread(engine.start)
+            ids = await create_sagas(orders, 3)
+            paid = encode_message("paymentExecuted", {})
+            await produce(orders.bootstrap, orders.events, [(i.encode(), paid, None, []) for i in ids])
+            await eventually(
+                lambda: total(engine, "flowmachine_outbox", channel="kitchen", waits_for="person") == 3,
+                "the commands of all three sagas wait for a person",
+                timeout_seconds=60,
+            )
+            assert total(engine, "flowmachine_transition_seconds_count") == 6
+            assert total(engine, "flowmachine_transition_seconds_bucket", le="300.0") == 6
+            await watch_lag(orders, engine, ids)
+        finally:
+            engine.close()
+
+
+async def watch_lag(orders: Orders, engine: EngineProcess, ids: list[str]) -> None:
+    """Events in a transaction that is not over wait before the engine, and do not once it is."""
+
+    def lag() -> float:
+        return total(engine, "flowmachine_input_lag")
+
+    producer = AIOKafkaProducer(bootstrap_servers=orders.bootstrap, transactional_id=unique_name("service"))
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for saga_id in ids:
+            await producer.send_and_wait(orders.events, encode_message("unheardOf", {}), key=saga_id.encode())
+        await eventually(lambda: lag() == len(ids), "the lag is seen", timeout_seconds=60)
+        await producer.commit_transaction()
+        await eventually(
+            lambda: (total(engine, "flowmachine_inputs_total", outcome="unexpected"), lag()) == (len(ids), 0),
+            "the events have been handled, and nothing is left",
+            timeout_seconds=60,
+        )
+    finally:
+        await producer.stop()
