@@ -145,7 +145,9 @@ class Reference:
         elif record.topic != INTAKE and home(key, HOME_PARTITIONS) != partition:
             self.forwarded.append((origin, key, record.value, record.timestamp))
         else:
-            while self.can_resume(whole, key):  # before anything is said about the record, a malformed one too
+            is_at_home = home(key, HOME_PARTITIONS) == partition  # somebody may write to any partition of the intake
+            # Before anything is said about the record, a malformed one too.
+            while is_at_home and self.can_resume(whole, key):
                 self.take_internal(whole, partition, Resumed(SagaId(key.decode()), record.timestamp))
             try:
                 received = self.read(record, key)
