@@ -136,7 +136,7 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             StoreListing(store.queries) if store is not None and store.queries is not None else listing,
             listing,
             engine,
-            resource.spec.machine.model_dump(mode="json", by_alias=True, exclude_none=True),
+            resource.spec.machine.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True),
             dump_document(resource, reveal_secrets=False),
             observer.render,
             ApiSettings(

@@ -1,87 +1,94 @@
 """The cases of `cases/*.yaml` on the embedded log and on Kafka, or on the engine that the environment names.
 
-A case's inputs all go through the topic of events. Once the engine has handled each of them, the saga and its commands
-must be what the case expects, and nothing more.
+What a case can say: `tests/support/conformance/cases.py`. How to name an engine: `environment.py` beside it.
 """
 
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from dev.engine_process import EngineProcess
-from tests.support.conformance import CASES, Subject, differences, named_subject, read_cases, saga_json, until
+from tests.support.conformance.cases import (
+    NAMES,
+    Place,
+    build_saga_json,
+    read_cases,
+    topics_of,
+    write_files,
+)
+from tests.support.conformance.endpoints import Endpoints
+from tests.support.conformance.environment import find_named
+from tests.support.conformance.subject import PARTITIONS, EmbeddedTopics, KafkaTopics, Subject
 from tests.support.kafka import create_topics, unique_name
 
 SECONDS_MAX = 60.0
-NAMES = sorted(file.stem for file in CASES.glob("*.yaml"))
+NAMED = find_named()
+SUBJECTS = (
+    [(log, name) for log in ("embedded", "kafka") for name in NAMES] if NAMED is None else [("named", NAMED.cases)]
+)
 ALL = [
     pytest.param(
-        (log, name), case, id=f"{log}: {name}: {case['name']}", marks=[pytest.mark.kafka] if log == "kafka" else []
+        subject,
+        case,
+        id=f"{subject[0]}: {subject[1]}: {case['name']}",
+        marks=[pytest.mark.kafka] if subject[0] == "kafka" else [],
     )
-    for log in ("embedded", "kafka")
-    for name in NAMES
-    for case in read_cases(name)["cases"]
+    for subject in SUBJECTS
+    for case in read_cases(subject[1])["cases"]
+    if NAMED is None or case.get("only") != "flowmachine"
 ]
 
 
-def start_engine(folder: Path, name: str, bootstrap: str | None) -> Subject:
-    """Our engine, with the saga.json as it is."""
-    stem = unique_name(f"conformance-{name}")
-    file = folder / "saga.json"
-    file.write_text(json.dumps(saga_json(name, bootstrap or "localhost:9", stem)), "utf-8")
-    if bootstrap is not None:
-        asyncio.run(create_topics(bootstrap, {f"{stem}-events": 2, f"{stem}-commands": 2}))
-    embedded = () if bootstrap is not None else ("--embedded", "--data-dir", str(folder))
-    engine = EngineProcess(file, "--name", stem, *embedded, log_path=folder / "engine.log")
+def start_engine(place: Place, name: str, *, on_kafka: bool) -> EngineProcess:
+    """Our engine, with the saga.json as it is, and Flow Manager's environment."""
+    saga_json = build_saga_json(name, place, is_ours=True)
+    write_files(name, place)
+    file = place.folder / "saga.json"
+    file.write_text(json.dumps(saga_json), "utf-8")
+    if on_kafka:
+        asyncio.run(create_topics(place.brokers, dict.fromkeys(topics_of(saga_json), PARTITIONS)))
+    engine = EngineProcess(
+        file,
+        *("--name", place.stem),
+        *(() if on_kafka else ("--embedded", "--data-dir", str(place.folder))),
+        log_path=place.folder / "engine.log",
+        environment=read_cases(name).get("environment", {}),
+    )
     try:
-        engine.start()
+        return engine.start()
     except BaseException:
         engine.close()
         raise
-    return Subject(engine.url, stem, bootstrap, None if bootstrap is not None else folder / f"{stem}.db", engine)
 
 
 @pytest.fixture(scope="module")
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """One engine for all cases of a file on one log."""
     log, name = request.param
-    named = named_subject(name)
-    if named is not None and log == "kafka":
-        yield named
+    answers = read_cases(name).get("answers", {})
+    if NAMED is not None:
+        endpoints = Endpoints(NAMED.place.host, NAMED.place.port, answers)
+        yield Subject(NAMED.url, NAMED.place, KafkaTopics(NAMED.place.brokers), endpoints, is_ours=False)
+        endpoints.close()
         return
-    bootstrap = request.getfixturevalue("kafka_broker").bootstrap if log == "kafka" else None
-    started = start_engine(tmp_path_factory.mktemp(log), name, bootstrap)
-    yield started
-    assert started.process is not None
-    started.process.close()
+    on_kafka = log == "kafka"
+    brokers = request.getfixturevalue("kafka_broker").bootstrap if on_kafka else "localhost:9"
+    endpoints = Endpoints("127.0.0.1", 0, answers)
+    folder, stem = tmp_path_factory.mktemp(log), unique_name(f"conformance-{name}")
+    place = Place(stem, brokers, endpoints.host, endpoints.port, folder)
+    engine = start_engine(place, name, on_kafka=on_kafka)
+    topics = KafkaTopics(brokers) if on_kafka else EmbeddedTopics(folder / f"{stem}.db")
+    yield Subject(engine.url, place, topics, endpoints, is_ours=True)
+    engine.close()
+    endpoints.close()
 
 
-async def run_case(subject: Subject, case: dict[str, Any]) -> list[str]:
-    before = await subject.inputs_handled()
-    saga_id = await subject.create(case["create"])
-    await until(lambda: subject.commands(saga_id))  # the events must not come before their saga
-    for message in case["inputs"]:
-        await subject.report(saga_id, message)
-    await subject.wait_handled(before, 1 + len(case["inputs"]))
-    found: list[str] = []
-
-    async def is_settled() -> bool:
-        found[:] = differences(case["expect"], await subject.saga(saga_id), await subject.commands(saga_id))
-        return not found or subject.is_ours  # another engine does not say when it is done
-
-    await until(is_settled)
-    return found
-
-
-@pytest.mark.parametrize(("subject", "case"), ALL, indirect=["subject"])
+@pytest.mark.parametrize(("subject", "case"), ALL, indirect=["subject"], scope="module")
 async def test_case(subject: Subject, case: dict[str, Any]) -> None:
-    if case.get("only") == "flowmachine" and not subject.is_ours:
-        return  # what Flow Manager does with it is not specified
-    async with aiohttp.ClientSession() as session, asyncio.timeout(SECONDS_MAX):
+    async with aiohttp.ClientSession() as session:
         subject.session = session
-        assert await run_case(subject, case) == []
+        assert await subject.run(case, seconds_max=SECONDS_MAX) == []

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from aiokafka.record.memory_records import MemoryRecords
 
 from dev.engine_process import EngineProcess
 from flowmachine.core.partitioners import crc32, java_murmur2
@@ -250,3 +251,22 @@ async def test_records_that_retention_removed_are_reported_and_the_engine_goes_o
         f"{orders.events}/0/{offset}".encode() for offset in (8, 9)
     ]
     assert engine.is_ready()
+
+
+def codecs_of(segment: Path) -> set[int]:
+    """The compression of every batch in a segment file; 0: none."""
+    records = MemoryRecords(segment.read_bytes())
+    found: set[int] = set()
+    while records.has_next():
+        batch = records.next_batch()
+        assert batch is not None
+        found.add(batch.compression_type)
+    return found
+
+
+async def test_commands_are_not_compressed(kafka_broker: KafkaBroker, orders: Orders, engine: EngineProcess) -> None:
+    """Clients of existing services stop for good at a record that is compressed with lz4, snappy or zstd."""
+    await create_sagas(orders, 50)
+    await read_all(orders.bootstrap, orders.commands, until=lambda found: len(found) >= 50, timeout_seconds=60)
+    segments = list(kafka_broker.own_cluster().data_dir.rglob(f"{orders.commands}-*/*.log"))
+    assert set().union(*(codecs_of(segment) for segment in segments)) == {0}

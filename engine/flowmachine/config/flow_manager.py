@@ -26,6 +26,9 @@ _TOP_FIELDS: Final = ("machineDefinition", "communicationProtocols", "persistenc
 _CHANNEL_FIELDS: Final = ("id", "type", "configurations")
 _KAFKA_FIELDS: Final = ("brokers", "inputTopics", "outputTopics", "consumerGroup", "authenticationProperties")
 _AUTHENTICATION_FIELDS: Final = ("ssl", "sasl")
+_SECRET_FIELDS: Final = ("type", "path")
+_HOLDERS: Final = frozenset({"persistence", "configurations", "headers", "tls", "sasl"})
+"""Mappings of values, and no secrets themselves, whatever their fields are called."""
 _REST_FIELDS: Final = ("protocol", "endpoint", "port", "path", "method", "headers")
 
 
@@ -54,7 +57,8 @@ class Converted(msgspec.Struct, frozen=True):
 
 def is_saga_json(document: object) -> bool:
     """Whether a document is a Flow Manager configuration."""
-    return "machineDefinition" in as_object(document)
+    fields = as_object(document).keys()
+    return "machineDefinition" in fields or {"communicationProtocols", "persistencyManagement"} <= fields
 
 
 def convert_saga_json(document: object, *, name: str, saga_id_prefix: str | None) -> Converted:
@@ -77,7 +81,9 @@ class _Converter:
 
     def convert(self, original: dict[str, object], *, name: str, saga_id_prefix: str | None) -> Converted:
         self._refuse_unknown((), original, _TOP_FIELDS)
-        spec: dict[str, object] = {"machine": original["machineDefinition"]}
+        spec: dict[str, object] = {}
+        if "machineDefinition" in original:
+            spec["machine"] = original["machineDefinition"]
         if "communicationProtocols" in original:
             spec["channels"] = self._channels(original["communicationProtocols"])
         if original.get("persistencyManagement") is not None:
@@ -167,13 +173,24 @@ class _Converter:
     def _secrets(self, path: Path, value: object) -> object:
         """The value with every `{type: file, path}` in it as `{file}`."""
         if is_object(value):
-            if value.get("type") == "file" and value.keys() == {"type", "path"}:
-                self._paths[*path, "file"] = (*self._original(path), "path")
-                return {"file": value["path"]}
+            if path[-1] not in _HOLDERS and _is_secret(value):
+                return self._secret(path, value)
             return {key: self._secrets((*path, key), item) for key, item in value.items()}
         if is_array(value):
             return [self._secrets((*path, index), item) for index, item in enumerate(value)]
         return value
+
+    def _secret(self, path: Path, value: dict[str, object]) -> object:
+        original, kind = self._original(path), value.get("type")
+        if kind != "file":
+            is_missing = kind is None
+            message = "is required: 'file'" if is_missing else not_one_of(kind, ["file"])
+            self._report((*original, "type"), path, "missing" if is_missing else "not-allowed", message)
+        if value.get("path") is None:
+            self._report((*original, "path"), path, "missing", "is required: where the secret is")
+        self._refuse_unknown(original, value, _SECRET_FIELDS)
+        self._paths[*path, "file"] = (*original, "path")
+        return {"file": value.get("path")}
 
     def _original(self, path: Path) -> Path:
         for length in range(len(path), 0, -1):
@@ -194,3 +211,8 @@ def _lower_case(value: object, field: str) -> object:
     if is_object(value) and isinstance(value.get(field), str):
         return {**value, field: str(value[field]).lower()}
     return value
+
+
+def _is_secret(value: dict[str, object]) -> bool:
+    """Whether this is meant to say where a secret is."""
+    return value.get("type") == "file" or (bool(value) and value.keys() <= set(_SECRET_FIELDS))
