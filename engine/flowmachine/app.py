@@ -13,15 +13,22 @@ from pathlib import Path
 from flowmachine import __version__
 from flowmachine.adapters.embedded.changes import EmbeddedChanges
 from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
-from flowmachine.adapters.embedded.log import InternalTopics as EmbeddedTopicNames
 from flowmachine.adapters.files import read_secret, watch
 from flowmachine.adapters.javascript import JavaScriptHooks
-from flowmachine.adapters.kafka import KafkaChanges, KafkaCredentials, KafkaLog, KafkaLogSettings, TopicNames
+from flowmachine.adapters.kafka import KafkaChanges, KafkaCredentials, KafkaLog, KafkaLogSettings, topic_names
 from flowmachine.adapters.prometheus import PrometheusObserver
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, open_session
 from flowmachine.api.server import ApiSettings, BearerTokens, Lifecycle, build_application, build_probes, run_server
 from flowmachine.config.build import build_machine
-from flowmachine.config.resource import FlowMachine, KafkaChannel, dump_document
+from flowmachine.config.resource import FlowMachine, dump_document
+from flowmachine.config.topic_names import (
+    consumer_group,
+    input_groups,
+    input_topics,
+    internal_topics,
+    kafka_channels,
+    output_topics,
+)
 from flowmachine.connections import KafkaAccess, RestAccess, read_brokers
 from flowmachine.errors import ConfigurationError
 from flowmachine.ports import Log, SagaChanges, StoreObserver
@@ -220,7 +227,7 @@ def build_projector(
 ) -> Projector:
     """The projector of a machine's store."""
     group = f"{consumer_group(resource)}-projector"
-    topic = f"{topic_stem(resource)}.sagas"
+    topic = internal_topics(resource).sagas
     changes: SagaChanges
     if access is None:
         changes = EmbeddedChanges(embedded_path(resource, options), topic=topic, group=group)
@@ -247,36 +254,19 @@ def kafka_access(resource: FlowMachine, options: RunOptions) -> KafkaAccess | No
 
 def build_log(resource: FlowMachine, options: RunOptions, access: KafkaAccess | None) -> Log:
     """Kafka if there is access to it, else the embedded log."""
-    kafka = kafka_channels(resource)
-    stem = topic_stem(resource)
-    inputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics))
-    outputs = tuple(dict.fromkeys(topic for channel in kafka for topic in channel.output_topics))
-    groups = {topic: channel.consumer_group for channel in kafka for topic in channel.input_topics}
     group = consumer_group(resource)
-    settings = resource.spec.settings
     if access is None:
         options.data_dir.mkdir(parents=True, exist_ok=True)
         return EmbeddedLog(
             embedded_path(resource, options),
-            names=EmbeddedTopicNames(f"{stem}.intake", f"{stem}.sagas", f"{stem}.unmatched"),
-            inputs=inputs,
-            outputs=outputs,
+            names=internal_topics(resource),
+            inputs=input_topics(resource),
+            outputs=output_topics(resource),
             group=group,
-            home_partitions=settings.home_partitions or 4,
+            home_partitions=resource.spec.settings.home_partitions or 4,
         )
-    names = TopicNames(
-        intake=f"{stem}.intake",
-        sagas=f"{stem}.sagas",
-        unmatched=f"{stem}.unmatched",
-        inputs=inputs,
-        outputs=outputs,
-        create=settings.internal_topics.create,
-        home_partitions=settings.home_partitions,
-        replication_factor=settings.internal_topics.replication_factor,
-        min_insync_replicas=settings.internal_topics.min_in_sync_replicas,
-    )
-    legacy_groups = {topic: name for topic, name in groups.items() if name and name != group}
-    return KafkaLog(KafkaLogSettings(access.connection, names, group, legacy_groups))
+    legacy_groups = {topic: name for topic, name in input_groups(resource).items() if name != group}
+    return KafkaLog(KafkaLogSettings(access.connection, topic_names(resource), group, legacy_groups))
 
 
 def describe_log(resource: FlowMachine, options: RunOptions) -> str:
@@ -290,24 +280,6 @@ def describe_log(resource: FlowMachine, options: RunOptions) -> str:
 def embedded_path(resource: FlowMachine, options: RunOptions) -> Path:
     """The file of a machine's embedded log."""
     return options.data_dir / f"{resource.metadata.name}.db"
-
-
-def kafka_channels(resource: FlowMachine) -> list[KafkaChannel]:
-    """The Kafka channels of a machine, in the order of its file."""
-    return [channel.kafka for channel in resource.spec.channels if channel.kafka is not None]
-
-
-def consumer_group(resource: FlowMachine) -> str:
-    """The group that reads the inputs: the first that a channel with input topics names."""
-    groups = (channel.consumer_group for channel in kafka_channels(resource) if channel.input_topics)
-    return next((name for name in groups if name), topic_stem(resource))
-
-
-def topic_stem(resource: FlowMachine) -> str:
-    """What a machine's own topics are called; the namespace keeps machines of one name on one Kafka apart."""
-    metadata = resource.metadata
-    owner = f"{metadata.namespace}." if metadata.namespace else ""
-    return f"{resource.spec.settings.internal_topics.prefix}{owner}{metadata.name}"
 
 
 def _rest_accesses(resource: FlowMachine, options: RunOptions) -> dict[str, RestAccess]:

@@ -9,14 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowmachine.adapters.embedded.client import EmbeddedClient
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import FencedError
 from flowmachine.ports import PartitionLog, Transaction
 from flowmachine.wire.log import OutputRecord
 from tests.contract.log_contract import fetch_count, restore_into, source_of
 
 PARTITIONS = 2
-NAMES = InternalTopics("intake", "sagas", "unmatched")
+NAMES = OwnTopics("intake", "sagas", "unmatched")
 
 partitions = st.integers(0, PARTITIONS - 1)
 keys = st.sampled_from([b"a", b"b", b"c", b"\x00\xff"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from flowmachine.adapters.embedded.client import EmbeddedClient
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
 from flowmachine.ports import Transaction
 from flowmachine.wire.log import InputRecord, OutputRecord
@@ -25,7 +26,7 @@ from tests.contract.log_contract import (
     values,
 )
 
-NAMES = InternalTopics(intake="orders.intake", sagas="orders.sagas", unmatched="orders.unmatched")
+NAMES = OwnTopics(intake="orders.intake", sagas="orders.sagas", unmatched="orders.unmatched")
 
 
 class EmbeddedHarness:
@@ -153,7 +154,7 @@ async def test_waiting_fetch_ends_when_the_log_stops(tmp_path: Path) -> None:
 
 
 async def test_topic_for_messages_cannot_hold_sagas(harness: EmbeddedHarness) -> None:
-    names = InternalTopics(intake="i", sagas=harness.topics.output, unmatched="u")
+    names = OwnTopics(intake="i", sagas=harness.topics.output, unmatched="u")
     log = EmbeddedLog(harness.path, names=names, inputs=(), outputs=(), group="g", home_partitions=3, exclusive=False)
     with pytest.raises(ConfigurationError, match="cannot hold sagas"):
         await log.start()

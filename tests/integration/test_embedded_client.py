@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from flowmachine.adapters.embedded.client import EmbeddedClient
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
 from flowmachine.adapters.embedded.retention import SWEEP_RECORDS_MAX, TOMBSTONE_RETENTION_MS, sweep
 from flowmachine.adapters.embedded.worker import StoreWorker
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, TransientError
 from flowmachine.ports import Transaction
 from flowmachine.wire.log import OutputRecord
@@ -122,7 +123,7 @@ async def test_records_that_nobody_reads_go_by_age(client: EmbeddedClient) -> No
 async def test_sagas_stay_and_their_tombstones_go(tmp_path: Path) -> None:
     log = EmbeddedLog(
         tmp_path / "b.db",
-        names=InternalTopics("intake", "sagas", "unmatched"),
+        names=OwnTopics("intake", "sagas", "unmatched"),
         inputs=("in",),
         outputs=(),
         group="g",
@@ -148,7 +149,7 @@ async def test_sagas_stay_and_their_tombstones_go(tmp_path: Path) -> None:
 
 
 async def test_group_of_an_engine_that_never_committed_keeps_its_inputs(tmp_path: Path) -> None:
-    path, names = tmp_path / "c.db", InternalTopics("intake", "sagas", "unmatched")
+    path, names = tmp_path / "c.db", OwnTopics("intake", "sagas", "unmatched")
     log = EmbeddedLog(path, names=names, inputs=("in",), outputs=(), group="g", home_partitions=1)
     await log.start()
     async with EmbeddedClient(path) as client:

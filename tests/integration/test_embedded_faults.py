@@ -15,13 +15,14 @@ import pytest
 
 from flowmachine.adapters.embedded import schema
 from flowmachine.adapters.embedded.client import EmbeddedClient
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
 from flowmachine.adapters.embedded.store import Store
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, TransientError
 from flowmachine.ports import PartitionLog, Source, Transaction
 from flowmachine.wire.log import OutputRecord
 
-NAMES = InternalTopics(intake="intake", sagas="sagas", unmatched="unmatched")
+NAMES = OwnTopics(intake="intake", sagas="sagas", unmatched="unmatched")
 WAIT_SECONDS = 30.0
 KILLS = 10
 ENGINE = Path(__file__).resolve().parents[2] / "engine"
@@ -30,7 +31,8 @@ ENGINE = Path(__file__).resolve().parents[2] / "engine"
 COUNTING_ENGINE = """
 import asyncio, sys
 from pathlib import Path
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.ports import Transaction
 from flowmachine.wire.log import OutputRecord
 
@@ -57,7 +59,7 @@ async def answer(log):
         print("answered", count, flush=True)
 
 async def main():
-    names = InternalTopics("intake", "sagas", "unmatched")
+    names = OwnTopics("intake", "sagas", "unmatched")
     log = EmbeddedLog(Path(sys.argv[1]), names=names, inputs=(), outputs=("out",), group="g", home_partitions=1)
     await log.start()
     print("started", flush=True)
@@ -108,10 +110,11 @@ asyncio.run(main())
 ENGINE_THAT_WAITS = """
 import asyncio, sys
 from pathlib import Path
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
+from flowmachine.config.topic_names import OwnTopics
 
 async def main():
-    names = InternalTopics("intake", "sagas", "unmatched")
+    names = OwnTopics("intake", "sagas", "unmatched")
     log = EmbeddedLog(Path(sys.argv[1]), names=names, inputs=("in",), outputs=("out",), group="g")
     await log.start()
     print("started", flush=True)

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from dev.engine_process import EngineProcess
-from flowmachine.adapters.embedded.log import EmbeddedLog, InternalTopics
+from flowmachine.adapters.embedded.log import EmbeddedLog
 from flowmachine.cli.main import main
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.core.partitioners import home
 from flowmachine.partition.importing import ImportOutcome
 from flowmachine.ports import Transaction
@@ -35,7 +36,7 @@ def open_log(path: Path, *, home_partitions: int = 4, exclusive: bool = True) ->
     stem = "flowmachine.orders"
     return EmbeddedLog(
         path,
-        names=InternalTopics(f"{stem}.intake", f"{stem}.sagas", f"{stem}.unmatched"),
+        names=OwnTopics(f"{stem}.intake", f"{stem}.sagas", f"{stem}.unmatched"),
         inputs=["events"],
         outputs=["commands"],
         group="g",

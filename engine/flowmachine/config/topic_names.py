@@ -1,9 +1,18 @@
 """What a machine reads and writes in Kafka, by name: its own topics, those of its channels, its consumer group."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from flowmachine.config.channels import KafkaChannel
 from flowmachine.config.resource import FlowMachine
+
+
+class OwnTopics(NamedTuple):
+    """The topics that belong to a machine alone."""
+
+    intake: str
+    sagas: str
+    unmatched: str
 
 
 def kafka_channels(resource: FlowMachine) -> list[KafkaChannel]:
@@ -18,10 +27,10 @@ def topic_stem(resource: FlowMachine) -> str:
     return f"{resource.spec.settings.internal_topics.prefix}{owner}{metadata.name}"
 
 
-def internal_topics(resource: FlowMachine) -> tuple[str, str, str]:
-    """The topics that belong to the machine alone: intake, sagas, unmatched."""
+def internal_topics(resource: FlowMachine) -> OwnTopics:
+    """The machine's own topics."""
     stem = topic_stem(resource)
-    return f"{stem}.intake", f"{stem}.sagas", f"{stem}.unmatched"
+    return OwnTopics(f"{stem}.intake", f"{stem}.sagas", f"{stem}.unmatched")
 
 
 def input_topics(resource: FlowMachine) -> tuple[str, ...]:
@@ -45,7 +54,7 @@ def input_groups(resource: FlowMachine) -> dict[str, str]:
 
 
 def consumer_group(resource: FlowMachine) -> str:
-    """The group that the machine's engines join."""
+    """The group that the machine's engines join: the first that a channel with input topics names."""
     return next(iter(input_groups(resource).values()), topic_stem(resource))
 
 

@@ -20,6 +20,7 @@ from flowmachine.adapters.embedded.rows import Cursor
 from flowmachine.adapters.embedded.schema import SYNCHRONOUS_DEFAULT, Synchronous
 from flowmachine.adapters.embedded.store import ReadFrom, Store
 from flowmachine.adapters.embedded.worker import StoreWorker, acquire_worker, release_worker
+from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, FlowMachineError, InvariantError, TransientError
 from flowmachine.ports import Assignment, Clock, Log, PartitionLog, Source, TopicPartition, Topics, Transaction
 from flowmachine.wire.log import InputRecord, OutputRecord
@@ -33,15 +34,6 @@ RESTORE_RECORDS_MAX = 2_000
 def wall_clock() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
-
-
-@final
-class InternalTopics(msgspec.Struct, frozen=True):
-    """The names of a machine's own topics."""
-
-    intake: str
-    sagas: str
-    unmatched: str
 
 
 @final
@@ -146,7 +138,7 @@ class EmbeddedLog(Log):
         self,
         path: Path,
         *,
-        names: InternalTopics,
+        names: OwnTopics,
         inputs: Sequence[str],
         outputs: Sequence[str],
         group: str,

@@ -4,7 +4,7 @@ from flowmachine.adapters.kafka.changes import KafkaChanges
 from flowmachine.adapters.kafka.connection import KafkaConnection, KafkaCredentials, Sasl
 from flowmachine.adapters.kafka.log import KafkaLog, KafkaLogSettings
 from flowmachine.adapters.kafka.oauth import EndpointTokens, GivenTokens, TokenEndpoint
-from flowmachine.adapters.kafka.topics import TopicNames
+from flowmachine.adapters.kafka.topics import TopicNames, topic_names
 
 __all__ = [
     "EndpointTokens",
@@ -17,4 +17,5 @@ __all__ = [
     "Sasl",
     "TokenEndpoint",
     "TopicNames",
+    "topic_names",
 ]

@@ -64,11 +64,11 @@ class TopicNames:
 def topic_names(resource: FlowMachine) -> TopicNames:
     """What a machine reads and writes, and how its own topics are made."""
     settings = resource.spec.settings
-    intake, sagas, unmatched = internal_topics(resource)
+    own = internal_topics(resource)
     return TopicNames(
-        intake=intake,
-        sagas=sagas,
-        unmatched=unmatched,
+        intake=own.intake,
+        sagas=own.sagas,
+        unmatched=own.unmatched,
         inputs=input_topics(resource),
         outputs=output_topics(resource),
         create=settings.internal_topics.create,

@@ -9,13 +9,7 @@ from pathlib import Path
 from flowmachine.adapters.embedded.reader import EmbeddedReader
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.kafka.reader import KafkaReader
-from flowmachine.app import (
-    RunOptions,
-    describe_log,
-    embedded_path,
-    kafka_channels,
-    topic_stem,
-)
+from flowmachine.app import RunOptions, describe_log, embedded_path
 from flowmachine.audit.judge import judge
 from flowmachine.audit.model import Scope
 from flowmachine.cli.audit.gather import LogReader, MachineTopics, gather
@@ -24,6 +18,7 @@ from flowmachine.cli.audit.spill import Spill
 from flowmachine.cli.log_options import Advance
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine
+from flowmachine.config.topic_names import consumer_group, input_topics, internal_topics, kafka_channels
 from flowmachine.connections import KafkaAccess
 
 CHECKED_STRIDE = 100
@@ -58,23 +53,21 @@ def _judge_all(scope: Scope, spill: Spill, report: Report, advance: Advance) -> 
 
 
 def _topics(resource: FlowMachine) -> MachineTopics:
-    kafka = kafka_channels(resource)
-    stem = topic_stem(resource)
+    own = internal_topics(resource)
     return MachineTopics(
-        intake=f"{stem}.intake",
-        sagas=f"{stem}.sagas",
-        unmatched=f"{stem}.unmatched",
-        inputs=tuple(dict.fromkeys(topic for channel in kafka for topic in channel.input_topics)),
+        intake=own.intake,
+        sagas=own.sagas,
+        unmatched=own.unmatched,
+        inputs=input_topics(resource),
         command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
         retention_finished_ms=resource.spec.settings.retention.finished_ms,
-        may_share_inputs=any(channel.consumer_group for channel in kafka),
+        may_share_inputs=any(channel.consumer_group for channel in kafka_channels(resource)),
     )
 
 
 def open_reader(resource: FlowMachine, options: RunOptions) -> AbstractAsyncContextManager[LogReader]:
     """A reader of the machine's log, which writes nothing and disturbs no engine."""
-    kafka = kafka_channels(resource)
-    group = next((channel.consumer_group for channel in kafka if channel.consumer_group), topic_stem(resource))
-    if options.is_embedded or not kafka:
+    group = consumer_group(resource)
+    if options.is_embedded or not kafka_channels(resource):
         return EmbeddedReader(embedded_path(resource, options), group)
     return KafkaReader(KafkaAccess(resource, options.secrets_dir).connection, group)

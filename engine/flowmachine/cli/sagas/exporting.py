@@ -74,14 +74,14 @@ async def _export(
     resource: "FlowMachine", options: "RunOptions", output: BinaryIO, advance: Advance
 ) -> tuple[int, int]:
     """Write all sagas; how many, and of how many partitions. Memory holds one partition's sagas at a time."""
-    from flowmachine.app import topic_stem
     from flowmachine.cli.audit.session import open_reader
     from flowmachine.config.build import build_machine
+    from flowmachine.config.topic_names import internal_topics
     from flowmachine.core.timestamps import format_timestamp
     from flowmachine.wire.export import EXPORT_VERSION, ExportEnd, ExportHead, build_exported, encode_line
 
     machine = build_machine(resource)
-    topic = f"{topic_stem(resource)}.sagas"
+    topic = internal_topics(resource).sagas
     exported_at = format_timestamp(time.time_ns() // 1_000_000)
     output.write(encode_line(ExportHead(EXPORT_VERSION, machine.name, machine.revision, exported_at)))
     sagas = 0
