@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +40,6 @@ _WAIT = "240s"
 _WAIT_SECONDS = 250.0
 
 
-@dataclass(frozen=True, slots=True)
-class HomeOrders(Orders):
-    """The example's orders in a namespace, which is part of the names of the machine's own topics."""
-
-    namespace: str
-
-    @property
-    def sagas(self) -> str:
-        return f"flowmachine.{self.namespace}.{self.name}.sagas"
-
-
 @pytest.fixture
 def home(stage: Stage) -> Iterator[str]:
     """A namespace under the Pod Security Standard `restricted`."""
@@ -72,7 +60,7 @@ def helm(stage: Stage, home: str) -> Iterator[Config]:
 
 async def test_chart_runs_orders_whatever_is_deleted(stage: Stage, home: str, helm: Config, tmp_path: Path) -> None:
     kubectl = stage.kubectl
-    orders = HomeOrders("orders", stage.bootstrap, tmp_path / "manifests/flowmachine.yaml", home)
+    orders = Orders("orders", stage.bootstrap, tmp_path / "manifests/flowmachine.yaml", home)
     orders.file.parent.mkdir()
     orders.file.write_text(EXAMPLE.read_text().replace("localhost:9092", stage.bootstrap))
     await create_topics(stage.bootstrap, {orders.events: PARTITIONS, orders.commands: PARTITIONS})

@@ -95,9 +95,10 @@ async def test_engine_that_stops_hands_its_partitions_over_at_once(kafka_broker:
         await asyncio.to_thread(first.start)
         await asyncio.to_thread(second.start)
         await eventually(
-            lambda: len(running_partitions(first)) == len(running_partitions(second)) == 2, "two partitions each"
+            lambda: len(running_partitions(first.url)) == len(running_partitions(second.url)) == 2,
+            "two partitions each",
         )
         assert await asyncio.to_thread(first.terminate) == 0
         await eventually(
-            lambda: len(running_partitions(second)) == 4, "all four", timeout_seconds=SESSION_TIMEOUT_MS / 1000 - 2
+            lambda: len(running_partitions(second.url)) == 4, "all four", timeout_seconds=SESSION_TIMEOUT_MS / 1000 - 2
         )

@@ -27,13 +27,15 @@ async def test_a_zombie_harms_nothing_when_it_wakes_up(kafka_broker: KafkaBroker
     with engines(orders.file, 2) as (zombie, other):
         await asyncio.to_thread(zombie.start)
         await asyncio.to_thread(other.start)
-        await eventually(lambda: len(running_partitions(zombie)) == len(running_partitions(other)) == 2, "two each")
+        await eventually(
+            lambda: len(running_partitions(zombie.url)) == len(running_partitions(other.url)) == 2, "two each"
+        )
         async with running_participants(orders):
             ids = await create_sagas(orders, SAGAS)
             zombie.signal(signal.SIGSTOP)  # in the middle of it: most of the sagas have not finished
             stopped_at = time.monotonic()
             try:
-                await eventually(lambda: len(running_partitions(other)) == 4, "taken over", timeout_seconds=60)
+                await eventually(lambda: len(running_partitions(other.url)) == 4, "taken over", timeout_seconds=60)
                 ids += await create_sagas(orders, SAGAS // 3, prefix="meanwhile")
                 await asyncio.sleep(stopped_at + PAUSE_SECONDS - time.monotonic())  # the fault itself
             finally:
@@ -41,7 +43,7 @@ async def test_a_zombie_harms_nothing_when_it_wakes_up(kafka_broker: KafkaBroker
             ids += await create_sagas(orders, SAGAS // 3, prefix="after")
             await finals.wait_for(ids, timeout_seconds=120)
             await eventually(
-                lambda: len(running_partitions(zombie)) == len(running_partitions(other)) == 2,
+                lambda: len(running_partitions(zombie.url)) == len(running_partitions(other.url)) == 2,
                 "both work again",
                 timeout_seconds=60,
             )

@@ -11,7 +11,7 @@ import pytest
 
 from flowmachine_operator.kinds import DEPLOYMENT, ROLE, ROLE_BINDING
 from tests.support.kafka import KafkaBroker
-from tests.support.kubelet import Kubelet, create_saga
+from tests.support.kubelet import create_saga, running_kubelet
 from tests.support.operator import Lab, flow_machine, topics_for, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
@@ -54,18 +54,15 @@ async def test_engine_makes_objects_up_to_the_bound_and_the_machine_says_so(
     lab: Lab, kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     await lab.start_operator()
-    lab.holds_back.add("orders")  # its pods are real
     prefix = await topics_for(kafka_broker.bootstrap)
     manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, scaling={"replicas": 1})
     manifest["spec"]["persistence"] = {"type": "kubernetes", "configurations": {"maxObjects": 2}}
     await lab.apply(manifest)
-    kubelet = Kubelet(lab, tmp_path)
-    working = asyncio.create_task(kubelet.run())
-    try:
+    async with running_kubelet(lab, "orders", tmp_path) as kubelet:
         await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
-        assert kubelet.engine is not None
+        (pod,) = kubelet.pods.values()
         for _ in range(3):
-            await asyncio.to_thread(create_saga, kubelet.engine.url)
+            await asyncio.to_thread(create_saga, pod.url)
         full = await lab.until_condition("orders", "StoreReady", status="False", reason="StoreFull")
         assert "there are 2 Saga objects: that is `maxObjects`" in full["message"]
         assert (await lab.condition("orders", "Ready"))["status"] == "True"
@@ -77,7 +74,3 @@ async def test_engine_makes_objects_up_to_the_bound_and_the_machine_says_so(
         manifest["spec"]["persistence"]["configurations"]["maxObjects"] = 10
         await lab.apply(manifest)
         await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await kubelet.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kafka import KafkaBroker, produce
-from tests.support.kubelet import Kubelet, create_saga
+from tests.support.kubelet import create_saga, running_kubelet
 from tests.support.operator import Lab, flow_machine, topics_for, two_states, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
@@ -15,12 +15,9 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 
 async def test_sagas_are_counted_held_and_go_on(lab: Lab, kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     await lab.start_operator()
-    lab.holds_back.add("orders")  # its pods are real
     prefix = await topics_for(kafka_broker.bootstrap)
     manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, scaling={"replicas": 1})
     await lab.apply(manifest)
-    kubelet = Kubelet(lab, tmp_path)
-    working = asyncio.create_task(kubelet.run())
 
     async def until_sagas(**counts: int) -> None:
         async def look() -> bool:
@@ -30,10 +27,10 @@ async def test_sagas_are_counted_held_and_go_on(lab: Lab, kafka_broker: KafkaBro
 
         await until(look, f"the status counts {counts}")
 
-    try:
+    async with running_kubelet(lab, "orders", tmp_path) as kubelet:
         await lab.until_ready("orders")
-        assert kubelet.engine is not None
-        sagas = [await asyncio.to_thread(create_saga, kubelet.engine.url) for _ in range(3)]
+        (pod,) = kubelet.pods.values()
+        sagas = [await asyncio.to_thread(create_saga, pod.url) for _ in range(3)]
         await until_sagas(active=3, finished=0, held=0)
 
         manifest["spec"]["machine"]["states"] = two_states(first="opened")  # `created`, where they are, is gone
@@ -53,7 +50,3 @@ async def test_sagas_are_counted_held_and_go_on(lab: Lab, kafka_broker: KafkaBro
         await lab.apply(manifest)
         await until_sagas(active=0, finished=3, held=0)
         await lab.until_condition("orders", "MachineValid", status="True", reason="Valid")
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await kubelet.stop()

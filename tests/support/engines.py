@@ -32,10 +32,10 @@ def engines(file: Path, count: int) -> Iterator[list[EngineProcess]]:
             engine.close()
 
 
-def running_partitions(engine: EngineProcess) -> list[str]:
+def running_partitions(url: str) -> list[str]:
     """The home partitions that an engine works on."""
     try:
-        with urllib.request.urlopen(f"{engine.url}/-/check-up", timeout=5) as response:  # noqa: S310 - our own child
+        with urllib.request.urlopen(f"{url}/-/check-up", timeout=5) as response:  # noqa: S310 - our own child
             body = json.load(response)
     except urllib.error.HTTPError as error:  # not ready: the answer says why, in the same form
         body = json.load(error)

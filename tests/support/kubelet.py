@@ -1,98 +1,197 @@
-"""The kubelet of one pod, played.
+"""A node whose pods are real engines: what a kubelet does with the engine's container, as far as engines can tell.
 
-It runs `flowmachine` on an address of its own with the ConfigMap that the pod mounts, and starts it anew when the pod
-is replaced. A pod with its service account's token finds it, and the API server, where every pod does: the engine runs
-in a mount namespace of its own.
+For each pod of a namespace it lays out the ConfigMap and the Secrets that the pod mounts, runs the container's command
+with its arguments as a process on a loopback address of its own, asks the readiness probe, and ends the process when
+the pod goes. Paths are below a folder of the pod instead of `/`; nothing else of the pod template is changed. A pod with
+its service account's token finds it, and the API server, where every pod does, in a mount namespace of its own.
 """
 
 import asyncio
+import base64
+import contextlib
 import json
+import os
 import random
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
 import urllib.request
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dev.engine_process import EngineProcess
 from dev.kafka.certificates import TlsFiles
-from flowmachine_operator.kinds import CONFIG_MAP, POD
-from tests.support.operator import Lab
+from flowmachine_operator.kinds import CONFIG_MAP, POD, SECRET
+from tests.support.kubernetes import build_running_status
+from tests.support.operator import Lab, Manifest
 
-PORT = 8080
-CREDENTIALS = "/var/run/secrets/kubernetes.io/serviceaccount"
-MOUNTED = f'mount -t tmpfs tmpfs /run && mkdir -p {CREDENTIALS} && cp "$0"/* {CREDENTIALS} && exec "$@"'
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - what pods listen on, each in a network of its own
+_CREDENTIALS = "/var/run/secrets/kubernetes.io/serviceaccount"
+_MOUNTED = f'mount -t tmpfs tmpfs /run && mkdir -p {_CREDENTIALS} && cp "$0"/* {_CREDENTIALS} && exec "$@"'
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 60
+
+
+@dataclass(slots=True)
+class RunningPod:
+    """A pod whose engine runs."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    url: str
+    probe: str
+    log: Path
+    mounts: dict[str, Path]
+    """Where the content of a path in the container is."""
+    is_ready: bool = False
+
+    def check_ready(self) -> bool:
+        """Whether the readiness probe is answered with success."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{self.probe}", timeout=5):  # noqa: S310 - our own child
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
 
 
 class Kubelet:
-    """Runs the one pod of a machine as a process."""
+    """Runs the pods of a lab's namespace; `pods` has those that run now."""
 
     def __init__(self, lab: Lab, folder: Path) -> None:
-        self.address = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
         self._lab = lab
         self._folder = folder
-        self._pod = ""
-        self.engine: EngineProcess | None = None
+        self._network = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}"
+        self._addresses = iter(range(1, 255))
+        self.pods: dict[str, RunningPod] = {}
+        self._ending: set[asyncio.Task[int]] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            pods = await self._lab.api.list(POD.path(self._lab.namespace))
-            living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-            if living and living[0]["metadata"]["name"] != self._pod:
-                await self._replace(living[0])
-            await asyncio.sleep(0.2)
+            pods = {pod["metadata"]["name"]: pod for pod in await self._lab.api.list(POD.path(self._lab.namespace))}
+            living = {name: pod for name, pod in pods.items() if "deletionTimestamp" not in pod["metadata"]}
+            for name in self.pods.keys() - living.keys():
+                self._end(self.pods.pop(name))
+            for name, pod in living.items():
+                if name not in self.pods:
+                    self.pods[name] = await self._start(pod)
+                await self._report(pod, self.pods[name])
+            await asyncio.sleep(_POLL_SECONDS)
 
-    async def _replace(self, pod: dict[str, Any]) -> None:
-        await self.stop()
-        (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "config")
-        config_map = await self._lab.api.get(CONFIG_MAP.path(self._lab.namespace, volume["configMap"]["name"]))
-        assert config_map is not None
-        name = pod["metadata"]["name"]
-        file = self._folder / f"{name}.json"
-        file.write_text(config_map["data"]["flowmachine.json"], "utf-8")
-        arguments = ("--http", f"{self.address}:{PORT}", "--data-dir", str(self._folder))
-        if pod["spec"].get("automountServiceAccountToken"):
-            layout = self._lab.cluster.cluster.own_cluster().layout
-            server = urlsplit(layout.server)
-            engine = EngineProcess(
-                file,
-                *arguments,
-                inside=("unshare", "--map-root-user", "--mount", "sh", "-c", MOUNTED, str(await self._mount(pod))),
-                environment={
-                    "KUBERNETES_SERVICE_HOST": str(server.hostname),
-                    "KUBERNETES_SERVICE_PORT": str(server.port),
-                },
+    async def _start(self, pod: Manifest) -> RunningPod:
+        spec, name = pod["spec"], pod["metadata"]["name"]
+        (container,) = spec["containers"]
+        address = f"{self._network}.{next(self._addresses)}"
+        volumes = {volume["name"]: await self._lay_out(volume, self._folder / name) for volume in spec["volumes"]}
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        variables = {item["name"]: _read_variable(item, address) for item in container["env"]}
+
+        places = {path: str(there) for path, there in mounts.items()} | {ALL_ADDRESSES: address}
+        pattern = re.compile("|".join(map(re.escape, sorted(places, key=len, reverse=True))))
+
+        def translate(argument: str) -> str:
+            told = re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], argument)
+            return pattern.sub(lambda found: places[found[0]], told)
+
+        (command,) = container["command"]
+        program: list[str | Path] = [Path(sys.executable).with_name(command)]
+        if spec.get("automountServiceAccountToken"):
+            account = await self._lay_out_account(spec["serviceAccountName"], self._folder / name / "account")
+            program = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNTED, account, *program]
+            server = urlsplit(self._lab.cluster.cluster.own_cluster().layout.server)
+            variables |= {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
+        log = self._folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = await asyncio.to_thread(
+                subprocess.Popen,
+                [*program, *map(translate, container["args"])],
+                env=os.environ | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
-        else:
-            engine = EngineProcess(file, *arguments)
-        await asyncio.to_thread(engine.start)
-        self.engine, self._pod = engine, name
-        running = {
-            "phase": "Running",
-            "podIP": self.address,
-            "podIPs": [{"ip": self.address}],
-            "conditions": [{"type": kind, "status": "True"} for kind in ("ContainersReady", "Ready")],
-        }
-        await self._lab.api.patch(POD.path(self._lab.namespace, name, "status"), {"status": running})
+        (port,) = (port["containerPort"] for port in container["ports"] if port["name"] == "http")
+        probe = container["readinessProbe"]["httpGet"]["path"]
+        return RunningPod(name, process, f"http://{address}:{port}", probe, log, mounts)
 
-    async def _mount(self, pod: dict[str, Any]) -> Path:
+    async def _lay_out(self, volume: Manifest, folder: Path) -> Path:
+        """The folder of a volume, with what the API server has now."""
+        there = folder / volume["name"]
+        there.mkdir(parents=True)
+        if "configMap" in volume:
+            config_map = await self._lab.child(CONFIG_MAP, volume["configMap"]["name"])
+            assert config_map is not None
+            for key, text in config_map["data"].items():
+                (there / key).write_text(text, "utf-8")
+        for source in volume.get("projected", {}).get("sources", []):
+            secret = await self._lab.child(SECRET, source["secret"]["name"])
+            assert secret is not None
+            for item in source["secret"]["items"]:
+                path = there / item["path"]
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(base64.b64decode(secret["data"][item["key"]]))
+        return there
+
+    async def _lay_out_account(self, account: str, folder: Path) -> Path:
         """A folder with what a pod finds of its service account."""
-        folder = self._folder / f"{pod['metadata']['name']}-account"
         folder.mkdir()
-        token = await self._lab.run_kubectl("create", "token", pod["spec"]["serviceAccountName"])
-        (folder / "token").write_text(token)
+        (folder / "token").write_text(await self._lab.run_kubectl("create", "token", account))
         shutil.copy(TlsFiles.inside(self._lab.cluster.cluster.own_cluster().layout.tls).ca, folder / "ca.crt")
         return folder
 
+    async def _report(self, pod: Manifest, running: RunningPod) -> None:
+        assert running.process.poll() is None, f"the engine of {running.name} ended:\n{running.log.read_text()[-3000:]}"
+        is_ready = await asyncio.to_thread(running.check_ready)
+        if is_ready == running.is_ready:
+            return
+        address = running.url.removeprefix("http://").partition(":")[0]
+        status = build_running_status(pod, is_ready=is_ready) | {"podIP": address, "podIPs": [{"ip": address}]}
+        with contextlib.suppress(Exception):  # it was deleted meanwhile
+            await self._lab.api.patch(POD.path(self._lab.namespace, running.name, "status"), {"status": status})
+            running.is_ready = is_ready
+
+    def _end(self, pod: RunningPod) -> None:
+        pod.process.send_signal(signal.SIGTERM)
+        self._ending.add(asyncio.create_task(asyncio.to_thread(pod.process.wait, _GRACE_SECONDS)))
+
     async def stop(self) -> None:
-        """End the engine in order."""
-        if self.engine is not None:
-            await asyncio.to_thread(self.engine.terminate)
-            self.engine = None
+        """All engines end in order."""
+        for name in list(self.pods):
+            self._end(self.pods.pop(name))
+        codes = await asyncio.gather(*self._ending)
+        assert set(codes) <= {0}, f"engines ended with {codes}"
+
+
+def _read_variable(item: dict[str, Any], address: str) -> str:
+    if "valueFrom" not in item:
+        return str(item["value"])
+    assert item["valueFrom"] == {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+    return address
+
+
+@asynccontextmanager
+async def running_kubelet(lab: Lab, machine: str, folder: Path) -> AsyncGenerator[Kubelet]:
+    """The pods of a machine are real engines until the block ends. Raises what became of one that failed."""
+    lab.holds_back.add(machine)
+    kubelet = Kubelet(lab, folder)
+    run = asyncio.create_task(kubelet.run())
+    try:
+        yield kubelet
+    finally:
+        run.cancel()
+        (failed,) = await asyncio.gather(run, return_exceptions=True)
+        await kubelet.stop()
+        if isinstance(failed, Exception):
+            raise failed
 
 
 def create_saga(url: str) -> str:
+    """Ask an engine for a new saga; its id."""
     body = json.dumps({"associatedEntityId": "order", "metadata": {}}).encode()
     request = urllib.request.Request(f"{url}/saga", body, {"Content-Type": "application/json"})  # noqa: S310 - our engine
     with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 - our engine

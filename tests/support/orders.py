@@ -71,6 +71,8 @@ class Orders:
     name: str
     bootstrap: str
     file: Path
+    namespace: str = ""
+    """Of its FlowMachine; part of the names of its own topics."""
 
     @property
     def events(self) -> str:
@@ -81,16 +83,20 @@ class Orders:
         return f"{self.name}-commands"
 
     @property
+    def _stem(self) -> str:
+        return ".".join(part for part in ("flowmachine", self.namespace, self.name) if part)
+
+    @property
     def intake(self) -> str:
-        return f"flowmachine.{self.name}.intake"
+        return f"{self._stem}.intake"
 
     @property
     def sagas(self) -> str:
-        return f"flowmachine.{self.name}.sagas"
+        return f"{self._stem}.sagas"
 
     @property
     def unmatched(self) -> str:
-        return f"flowmachine.{self.name}.unmatched"
+        return f"{self._stem}.unmatched"
 
 
 async def prepare_orders(
@@ -101,11 +107,12 @@ async def prepare_orders(
     command_partitions: int = 4,
     channel: Mapping[str, Any] | None = None,
     create: bool = True,
+    namespace: str = "",
     **settings: Any,
 ) -> Orders:
     """Write the machine's file, and create its topics."""
     name = unique_name("orders")
-    orders = Orders(name, bootstrap, folder / f"{name}.yaml")
+    orders = Orders(name, bootstrap, folder / f"{name}.yaml", namespace)
     kafka = {
         "brokers": [bootstrap],
         "inputTopics": [orders.events],
@@ -113,7 +120,10 @@ async def prepare_orders(
         "consumerGroup": name,
         **(channel or {}),
     }
-    orders.file.write_text(yaml.safe_dump(order_document(name, {"kafka": kafka}, **settings), sort_keys=False))
+    document = order_document(name, {"kafka": kafka}, **settings)
+    if namespace:
+        document["metadata"]["namespace"] = namespace
+    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
     if create:
         await create_topics(bootstrap, {orders.events: event_partitions, orders.commands: command_partitions})
     return orders
