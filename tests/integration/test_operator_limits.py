@@ -105,26 +105,9 @@ async def test_fifty_machines_at_once(lab: Lab, kafka_broker: KafkaBroker) -> No
     await until(are_counted, "the operator counts them")
 
 
-def pod_monitor_crd() -> dict[str, Any]:
-    """The kind of Prometheus' operator, as far as it matters here."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "podmonitors.monitoring.coreos.com"},
-        "spec": {
-            "group": "monitoring.coreos.com",
-            "names": {"kind": "PodMonitor", "plural": "podmonitors"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
-
-
+@pytest.mark.usefixtures("pod_monitors")
 async def test_optional_children(lab: Lab, kafka_broker: KafkaBroker) -> None:
     """A PodMonitor where that kind exists, a NetworkPolicy where it is wanted; both go when they are not any more."""
-    await lab.apply(pod_monitor_crd())
-    await lab.run_kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com")
     operator = await lab.start_operator(network_policies="true", pod_monitors="true")
     prefix = await topics_for(kafka_broker.bootstrap)
     await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix))
@@ -140,4 +123,3 @@ async def test_optional_children(lab: Lab, kafka_broker: KafkaBroker) -> None:
     await until(are_gone, "they are gone")
     assert await lab.child(SERVICE, "fm-orders") is not None
     assert await lab.child(DEPLOYMENT, "fm-orders") is not None
-    await lab.run_kubectl("delete", "crd", "podmonitors.monitoring.coreos.com")

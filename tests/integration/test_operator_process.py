@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +12,10 @@ from tests.support.operator import (
     CRD,
     SYSTEM,
     Lab,
-    build_role,
     flow_machine,
-    read_rules,
     resource_versions,
     topics_for,
     until,
-    write_kubeconfig,
 )
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
@@ -87,30 +83,6 @@ async def test_without_the_crd_it_waits(lab: Lab, kafka_broker: KafkaBroker) -> 
     await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix))
     await lab.until_ready("orders")
     assert operator.process.poll() is None
-
-
-async def test_roles_in_the_watched_namespaces_are_enough(lab: Lab, kafka_broker: KafkaBroker, tmp_path: Path) -> None:
-    """No right outside of them, but for the Lease; and what is in another namespace stays alone."""
-    rules = read_rules(lease_name="flowmachine-operator")
-    account = f"narrow-{lab.namespace}"
-    lab.cluster.cluster.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": SYSTEM}},
-        *build_role("Role", account, rules["watched"], namespace=lab.namespace, account=account),
-        *build_role("Role", account, rules["own"], namespace=SYSTEM, account=account),
-    )
-    kubeconfig = tmp_path / "narrow"
-    write_kubeconfig(lab.cluster.cluster, account, kubeconfig)
-    lab.kubeconfig = kubeconfig
-    operator = await lab.start_operator()
-    prefix = await topics_for(kafka_broker.bootstrap)
-    await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, deletionPolicy="Delete"))
-    await lab.until_ready("orders")
-    who = f"system:serviceaccount:{SYSTEM}:{account}"
-    allowed = await lab.run_kubectl("auth", "can-i", "--list", f"--as={who}", "--no-headers")
-    assert "flowmachines.flowmachine.io/status" in allowed
-    await lab.run_kubectl("delete", "fm", "orders", "--timeout=60s")
-    said = operator.log.read_text("utf-8")
-    assert "forbidden" not in said.lower(), said
 
 
 async def test_it_tells_how_it_is(lab: Lab) -> None:

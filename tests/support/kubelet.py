@@ -2,8 +2,8 @@
 
 For each pod of a namespace it lays out the ConfigMap and the Secrets that the pod mounts, runs the container's command
 with its arguments as a process on a loopback address of its own, asks the readiness probe, and ends the process when
-the pod goes. Paths are below a folder of the pod instead of `/`; nothing else of the pod template is changed. A pod with
-its service account's token finds it, and the API server, where every pod does, in a mount namespace of its own.
+the pod goes. Paths are below a folder of the pod instead of `/`; nothing else of the pod template is changed. A pod
+with its service account's token finds it, and the API server, where every pod does, in a mount namespace of its own.
 """
 
 import asyncio
@@ -139,9 +139,11 @@ class Kubelet:
 
     async def _lay_out_account(self, account: str, folder: Path) -> Path:
         """A folder with what a pod finds of its service account."""
-        folder.mkdir()
-        (folder / "token").write_text(await self._lab.run_kubectl("create", "token", account))
-        shutil.copy(TlsFiles.inside(self._lab.cluster.cluster.own_cluster().layout.tls).ca, folder / "ca.crt")
+        token = await self._lab.run_kubectl("create", "token", account)
+        await asyncio.to_thread(folder.mkdir)
+        await asyncio.to_thread((folder / "token").write_text, token)
+        authority = TlsFiles.inside(self._lab.cluster.cluster.own_cluster().layout.tls).ca
+        await asyncio.to_thread(shutil.copy, authority, folder / "ca.crt")
         return folder
 
     async def _report(self, pod: Manifest, running: RunningPod) -> None:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from dev.cluster.programs import provision
 from dev.crds import SAGA_TARGET, TARGET
 
 KUBECONFIG_VARIABLE = "KUBECONFIG"
+SYSTEM = "flowmachine-system"
+"""The namespace of the operator and its service accounts."""
 
 _CONDITIONS = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
 
@@ -42,6 +45,8 @@ class KubernetesCluster:
     kubeconfig: Path
     kubectl: Kubectl
     cluster: Cluster | None
+    audit_log: Path | None = None
+    """What service accounts of the namespace SYSTEM have asked for, one JSON document a line."""
 
     def own_cluster(self) -> Cluster:
         """Return the control plane behind it, or skip the test if it is not ours."""
@@ -134,17 +139,31 @@ def kubernetes_cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KubernetesCluster]:
     """One control plane for all tests of the session."""
-    named = find_session_cluster(tmp_path_factory.mktemp("kubernetes"))
+    folder = tmp_path_factory.mktemp("kubernetes")
+    named = find_session_cluster(folder)
     if named is not None:
         yield named
         return
     failed = request.config.stash.get(_PROVISION_ERROR, None)
     if failed is not None and not isinstance(failed, ToolMissingError):
         pytest.fail(str(failed), pytrace=False)  # a second build would end like the first
-    cluster = start_test_cluster()
+    audit_log = folder / "audit.log"
+    cluster = start_test_cluster(ClusterSettings(api_server_flags=_strict_flags(folder / "audit.yaml", audit_log)))
     kubectl = Kubectl(cluster.kubectl_program, cluster.kubeconfig, cluster.layout.kubectl_cache)
-    yield KubernetesCluster(cluster.kubeconfig, kubectl, cluster)
+    yield KubernetesCluster(cluster.kubeconfig, kubectl, cluster, audit_log)
     cluster.close()
+
+
+def _strict_flags(policy: Path, log: Path) -> tuple[str, ...]:
+    """The API server keeps account of what the operator does, and protects owners from being blocked, as some do."""
+    rules = [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{SYSTEM}"]}, {"level": "None"}]
+    document = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+    policy.write_text(json.dumps(document), "utf-8")
+    return (
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={log}",
+    )
 
 
 @pytest.fixture
@@ -158,6 +177,34 @@ def namespace(kubernetes_cluster: KubernetesCluster) -> Iterator[str]:
         yield name
     finally:
         kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
+def foreign_kinds(kubectl: Kubectl, group: str, *kinds: str, version: str = "v1") -> Iterator[None]:
+    """Kinds of somebody else's operator exist until the block ends, for all that the API server can tell."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    served = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = [f"{kind.lower()}s.{group}" for kind in kinds]
+    documents = [
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+            "spec": {
+                "group": group,
+                "names": {"kind": kind, "plural": f"{kind.lower()}s"},
+                "scope": "Namespaced",
+                "versions": [served],
+            },
+        }
+        for kind, name in zip(kinds, names, strict=True)
+    ]
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents}))
+    try:
+        kubectl("wait", "--for=condition=Established", "crd", *names, "--timeout=30s")
+        yield
+    finally:
+        kubectl("delete", "crd", *names)
 
 
 # --- The node that is not there ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Fixtures (tests/conftest.py names this module):
 
 operator_cluster  for the session: the CRD, a service account, and its Roles from helm/flowmachine/files/rules.yaml
+pod_monitors      for a test: the kind that the Prometheus operator brings
 lab               for a test: a namespace, an operator for it, a node that makes its pods ready, and ways to look
 
 The node is played: pods become ready because the lab says so. All other parts are real.
@@ -18,7 +19,7 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,18 @@ from dev.kafka.addresses import find_free_ports
 from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, LEASE, POD, Kind
 from flowmachine_operator.kube_api import KubeApi
 from tests.support.kafka import create_topics, unique_name
-from tests.support.kubernetes import CRD_NAMES, KubernetesCluster, build_running_status, install_crds
+from tests.support.kubernetes import (
+    CRD_NAMES,
+    SYSTEM,
+    KubernetesCluster,
+    build_running_status,
+    foreign_kinds,
+    install_crds,
+)
 
 ROOT = Path(__file__).parents[2]
 RULES_FILE = ROOT / "helm/flowmachine/files/rules.yaml"
 CRD = "flowmachines.flowmachine.io"
-SYSTEM = "flowmachine-system"
 ACCOUNT = "flowmachine-operator"
 PREFIX = "FLOWMACHINE_OPERATOR_"
 WAIT_SECONDS = 60.0
@@ -391,6 +398,13 @@ async def lab(operator_cluster: OperatorCluster, namespace: str, tmp_path: Path)
                 path = FLOW_MACHINE.path(namespace, machine["metadata"]["name"])
                 await api.patch(path, {"metadata": {"finalizers": None}})
         await api.close()
+
+
+@pytest.fixture
+def pod_monitors(kubernetes_cluster: KubernetesCluster) -> Iterator[None]:
+    """The cluster knows the kind PodMonitor; the operator finds that out when it starts after this."""
+    with foreign_kinds(kubernetes_cluster.kubectl, "monitoring.coreos.com", "PodMonitor"):
+        yield
 
 
 def flow_machine(

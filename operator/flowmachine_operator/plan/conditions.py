@@ -159,9 +159,16 @@ def _plan_aligned(facts: Facts) -> _Finding:
         return _Finding("Unknown", "PartitionsUnknown", "the partitions of the topics are not known yet")
     different = tuple(f"{topic} has {count}" for topic, count in sorted(inputs.items()) if count != home)
     if different:
+        # Kafka takes no partition away, and sagas do not change their home.
+        advice = (
+            "A machine keeps its home partitions; to do without engines that stand by, "
+            f"set scaling.maxReplicas to {home}"
+            if max(inputs.values()) > home
+            else f"Give these topics {home} partitions to avoid it"
+        )
         message = (
             f"the machine has {home} home partitions, but {list_some(different)}: events are forwarded to their "
-            f"saga's partition, which costs a hop and loses nothing. Give these topics {home} partitions to avoid it"
+            f"saga's partition, which costs a hop and loses nothing. {advice}"
         )
         return _Finding("False", "PartitionsDiffer", message)
     return _Finding("True", "Aligned", f"all input topics have {home} partitions, as the machine has")

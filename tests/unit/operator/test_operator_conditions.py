@@ -106,6 +106,8 @@ def test_kafka(kafka: KafkaFacts, status: str, reason: str) -> None:
     [
         (KAFKA, "True", "3 partitions"),
         (replace(KAFKA, input_partitions={"a": 3, "b": 8}), "False", "3 home partitions, but b has 8"),
+        (replace(KAFKA, input_partitions={"a": 3, "b": 8}), "False", "set scaling.maxReplicas to 3"),
+        (replace(KAFKA, input_partitions={"a": 3, "b": 2}), "False", "Give these topics 3 partitions"),
         (replace(KAFKA, home_partitions=None), "Unknown", "not known"),
         (replace(KAFKA, input_partitions={}), "Unknown", "not known"),
     ],
