@@ -13,7 +13,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dev.kafka.certificates import TlsFiles
 from flowmachine_operator.kinds import CONFIG_MAP, POD, SECRET
 from tests.support.kubernetes import build_running_status
 from tests.support.operator import Lab, Manifest
@@ -86,9 +84,12 @@ class Kubelet:
 
     async def _start(self, pod: Manifest) -> RunningPod:
         spec, name = pod["spec"], pod["metadata"]["name"]
+        account = spec["serviceAccountName"]
         (container,) = spec["containers"]
         address = f"{self._network}.{next(self._addresses)}"
-        volumes = {volume["name"]: await self._lay_out(volume, self._folder / name) for volume in spec["volumes"]}
+        volumes = {
+            volume["name"]: await self._lay_out(volume, account, self._folder / name) for volume in spec["volumes"]
+        }
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         variables = {item["name"]: _read_variable(item, address) for item in container["env"]}
 
@@ -102,8 +103,8 @@ class Kubelet:
         (command,) = container["command"]
         program: list[str | Path] = [Path(sys.executable).with_name(command)]
         if spec.get("automountServiceAccountToken"):
-            account = await self._lay_out_account(spec["serviceAccountName"], self._folder / name / "account")
-            program = ["unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNTED, account, *program]
+            inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNTED, mounts[_CREDENTIALS])
+            program = [*inside, *program]
             server = urlsplit(self._lab.cluster.cluster.own_cluster().layout.server)
             variables |= {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
         log = self._folder / f"{name}.log"
@@ -119,32 +120,36 @@ class Kubelet:
         probe = container["readinessProbe"]["httpGet"]["path"]
         return RunningPod(name, process, f"http://{address}:{port}", probe, log, mounts)
 
-    async def _lay_out(self, volume: Manifest, folder: Path) -> Path:
+    async def _lay_out(self, volume: Manifest, account: str, folder: Path) -> Path:
         """The folder of a volume, with what the API server has now."""
         there = folder / volume["name"]
         there.mkdir(parents=True)
-        if "configMap" in volume:
-            config_map = await self._lab.child(CONFIG_MAP, volume["configMap"]["name"])
-            assert config_map is not None
-            for key, text in config_map["data"].items():
-                (there / key).write_text(text, "utf-8")
-        for source in volume.get("projected", {}).get("sources", []):
-            secret = await self._lab.child(SECRET, source["secret"]["name"])
-            assert secret is not None
-            for item in source["secret"]["items"]:
-                path = there / item["path"]
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(base64.b64decode(secret["data"][item["key"]]))
+        sources = volume["projected"]["sources"] if "projected" in volume else [volume]
+        for source in sources:
+            for path, content in (await self._read(source, account)).items():
+                (there / path).parent.mkdir(exist_ok=True)
+                (there / path).write_bytes(content)
         return there
 
-    async def _lay_out_account(self, account: str, folder: Path) -> Path:
-        """A folder with what a pod finds of its service account."""
-        token = await self._lab.run_kubectl("create", "token", account)
-        await asyncio.to_thread(folder.mkdir)
-        await asyncio.to_thread((folder / "token").write_text, token)
-        authority = TlsFiles.inside(self._lab.cluster.cluster.own_cluster().layout.tls).ca
-        await asyncio.to_thread(shutil.copy, authority, folder / "ca.crt")
-        return folder
+    async def _read(self, source: Manifest, account: str) -> dict[str, bytes]:
+        """The files of one source of a volume."""
+        if "serviceAccountToken" in source:
+            token = await self._lab.run_kubectl("create", "token", account)
+            return {source["serviceAccountToken"]["path"]: token.encode()}
+        if "downwardAPI" in source:
+            (item,) = source["downwardAPI"]["items"]
+            assert item["fieldRef"]["fieldPath"] == "metadata.namespace"
+            return {item["path"]: self._lab.namespace.encode()}
+        if "configMap" in source:
+            found = await self._lab.until_child(CONFIG_MAP, source["configMap"]["name"])
+            content = {key: text.encode() for key, text in found["data"].items()}
+        elif "secret" in source:
+            found = await self._lab.until_child(SECRET, source["secret"]["name"])
+            content = {key: base64.b64decode(text) for key, text in found["data"].items()}
+        else:
+            return {}
+        named = (source.get("configMap") or source["secret"]).get("items", [])
+        return {item["path"]: content[item["key"]] for item in named} or content
 
     async def _report(self, pod: Manifest, running: RunningPod) -> None:
         assert running.process.poll() is None, f"the engine of {running.name} ended:\n{running.log.read_text()[-3000:]}"
