@@ -44,6 +44,8 @@ CHANGING = frozenset(
     {Outcome.CREATED, Outcome.ADVANCED, Outcome.SETTLED, Outcome.HELD, Outcome.RESUMED, Outcome.ADOPTED}
 )
 """Outcomes after which the saga is another one."""
+ENTERING = frozenset({Outcome.CREATED, Outcome.ADVANCED})
+"""Those by which it has entered a state."""
 
 
 @final

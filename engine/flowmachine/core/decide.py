@@ -91,16 +91,9 @@ def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) 
         held = msgspec.structs.replace(saga, hold=Hold(str(error), machine.revision))
         failure = HookFailure(None, is_side_command=False, reason=str(error))
         return _hold_event(held, received, str(error), (failure,))
-    return _enter(
-        machine,
-        received.saga_id,
-        saga,
-        target=machine.states[transition.target_state],
-        event=received.label,
-        business_event=transition.business_event,
-        metadata=metadata,
-        at=max(format_timestamp(received.received_at_ms), saga.updated_at),
-    )
+    at = max(format_timestamp(received.received_at_ms), saga.updated_at)
+    target = machine.states[transition.target_state]
+    return _enter(machine, received.saga_id, saga, target, received.label, transition.business_event, metadata, at)
 
 
 def _merge(machine: Machine, saga: Saga, received: EventReceived) -> PayloadText:
@@ -144,7 +137,7 @@ def _send_held_command(machine: Machine, saga: Saga, state: State, received: Res
     """The current state's command as this machine has it; it may also have none any more."""
     freed = msgspec.structs.replace(saga, seq=saga.seq + 1, revision=machine.revision, hold=None)
     commands = () if state.command is None else (state.command,)
-    decision = _send(machine, received.saga_id, freed, commands, Outcome.RESUMED)
+    decision = _send(machine, received.saga_id, freed, state, commands, Outcome.RESUMED)
     assert decision.saga is not None
     if decision.saga.hold is None:
         return decision
@@ -187,16 +180,7 @@ def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Dec
         history=EMPTY_HISTORY,
         held=() if saga is None else saga.held,
     )
-    return _enter(
-        machine,
-        received.saga_id,
-        unborn,
-        target=initial,
-        event=machine.creation_event,
-        business_event=None,
-        metadata=metadata,
-        at=at,
-    )
+    return _enter(machine, received.saga_id, unborn, initial, machine.creation_event, None, metadata, at)
 
 
 def _decide_settled(saga: Saga | None, received: CommandDelivered | CommandFailed) -> Decision:
@@ -218,18 +202,16 @@ def _enter(
     machine: Machine,
     saga_id: SagaId,
     saga: Saga,
-    *,
     target: State,
     event: str,
     business_event: BusinessEvent | None,
     metadata: PayloadText,
     at: str,
 ) -> Decision:
-    seq = saga.seq + 1
     # By position, in the order of the fields: naming sixteen of them takes five times as long, on every step.
     entered = Saga(
         RECORD_VERSION,
-        seq,
+        saga.seq + 1,
         machine.revision,
         target.id,
         event,
@@ -248,19 +230,24 @@ def _enter(
         saga.timers,
     )
     commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
-    return _send(machine, saga_id, entered, commands, Outcome.CREATED if is_awaited(saga) else Outcome.ADVANCED)
+    outcome = Outcome.CREATED if is_awaited(saga) else Outcome.ADVANCED
+    return _send(machine, saga_id, entered, target, commands, outcome)
 
 
 def _send(
-    machine: Machine, saga_id: SagaId, entered: Saga, commands: tuple[Command, ...], outcome: Outcome
+    machine: Machine, saga_id: SagaId, entered: Saga, state: State, commands: tuple[Command, ...], outcome: Outcome
 ) -> Decision:
-    """Make the commands of the state that the saga has entered; one that cannot be made is a failure, not an end."""
-    main = machine.states[entered.current_state].command
+    """Make commands of the state that the saga has entered; one that cannot be made is a failure, not an end."""
+    if not commands:
+        return Decision(outcome, entered)
     outbox, hold = entered.outbox, None
     sent: list[SendCommand] = []
     failures: list[HookFailure] = []
     for position, command in enumerate(commands):
-        is_side_command = command is not main
+        if command.build is None and not command.is_outbox:  # most are like this
+            sent.append(SendCommand(command.channel, command.label, entered.metadata))
+            continue
+        is_side_command = command is not state.command
         payload = entered.metadata
         if command.build is not None:
             try:

@@ -63,7 +63,6 @@ class Hold(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     command: str | None = None
 
 
-_EMPTY_LENGTH = len(b"[]")
 EMPTY_HISTORY = History(states=msgspec.Raw(b"[]"), events=msgspec.Raw(b"[]"))
 
 
@@ -174,25 +173,29 @@ def history_length(history: History) -> int:
 
 
 Frame = tuple[bytes, bytes]
-"""An entry's JSON text before and after its time. A machine has few of them, and they are part of every step."""
+"""An entry's JSON text before and after its time, with the comma before it and the end of the array after it.
+
+A machine has few of them, and they are part of every step.
+"""
 
 
 @lru_cache(maxsize=4096)
 def _state_frame(state: str, business_id: BusinessId, description: str) -> Frame:
     business = b'"businessStateId":%b,"businessStateDescription":%b' % (_encode(business_id), _encode(description))
-    return b'{"state":%b,"timestamp":"' % _encode(state), b'",%b}' % business
+    return b',{"state":%b,"timestamp":"' % _encode(state), b'",%b}]' % business
 
 
 @lru_cache(maxsize=4096)
 def _event_frame(event: str, business_id: BusinessId | None, description: str | None) -> Frame:
-    before = b'{"event":%b,"timestamp":"' % _encode(event)
+    before = b',{"event":%b,"timestamp":"' % _encode(event)
     if business_id is None:
-        return before, b'"}'
+        return before, b'"}]'
     business = b'"businessEventId":%b,"businessEventDescription":%b' % (_encode(business_id), _encode(description))
-    return before, b'",%b}' % business
+    return before, b'",%b}]' % business
 
 
 def _append(array: msgspec.Raw, frame: Frame, time: bytes) -> msgspec.Raw:
-    past = memoryview(array)
-    comma = b"," if len(past) > _EMPTY_LENGTH else b""
-    return msgspec.Raw(b"".join((past[:-1], comma, frame[0], time, frame[1], b"]")))
+    before, after = frame
+    if array == EMPTY_HISTORY.states:
+        return msgspec.Raw(b"".join((b"[", before[1:], time, after)))
+    return msgspec.Raw(b"".join((memoryview(array)[:-1], before, time, after)))

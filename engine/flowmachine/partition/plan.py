@@ -13,7 +13,7 @@ from typing import final
 
 import msgspec
 
-from flowmachine.core.actions import CHANGING, Decision, HookFailure, Outcome
+from flowmachine.core.actions import CHANGING, ENTERING, Decision, HookFailure, Outcome
 from flowmachine.core.adopt import build_awaited
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import ChannelId, Machine, SagaId
@@ -191,7 +191,8 @@ class _Batch:
         self.pending_expired = after.expired_count if after is not None else 0
         self.records: list[OutputRecord] = []
         self.changed: dict[bytes, bytes | None] = {}
-        self.entered: Counter[tuple[str, str]] = Counter()
+        self.steps: list[tuple[Outcome, str | None, str, str]] = []
+        """Outcome, state before (None: a new saga), state after, latest event: counted all at once at the end."""
         self.outcomes: Counter[Outcome] = Counter()
         self.unmatched: list[Unmatched] = []
         self.failed_hooks: list[FailedHook] = []
@@ -208,6 +209,7 @@ class _Batch:
         """The plan, with sagas that finished long ago taken out."""
         settings = self.settings
         expired_count = self._expire(now_ms)
+        entered = self._count_steps()
         self.records += [
             OutputRecord(settings.sagas_topic, key, value, settings.partition) for key, value in self.changed.items()
         ]
@@ -219,7 +221,7 @@ class _Batch:
             held_changes=self.held_changes,
             finished=self.finished,
             outboxes=self.outboxes,
-            entered=self.entered,
+            entered=entered,
             outcomes=self.outcomes,
             unmatched=self.unmatched,
             failed_hooks=self.failed_hooks,
@@ -256,16 +258,18 @@ class _Batch:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
         decision = self._take(key, saga, received)
-        if decision.outcome is Outcome.ADVANCED or decision.outcome is Outcome.CREATED:
+        if decision.outcome in ENTERING:
             self.moved_at_ms.append(record.timestamp)
         else:
             self._conclude(record, received, decision)
 
     def _conclude(self, record: InputRecord, received: Input, decision: Decision) -> None:
-        """Keep and note a record that has moved no saga."""
+        """Keep and note a record that has changed nothing."""
+        if decision.outcome in CHANGING:
+            return
         if decision.outcome is Outcome.DUPLICATE:
             self._note(record, decision.outcome, decision.reason, received)  # normal where delivery is at least once
-        elif decision.outcome not in CHANGING:
+        else:
             self._refuse(record, decision.outcome, decision.reason, received)
 
     def take_internal(self, received: Input) -> None:
@@ -332,18 +336,19 @@ class _Batch:
         assert saga is not None
         value = encode_saga(saga)
         largest = len(value)
-        commands: list[OutputRecord] = []
+        records = self.records
+        count_before = len(records)
         for command in decision.commands:
             text = encode_message(command.label, command.payload)
-            largest = max(largest, len(text))
+            if len(text) > largest:
+                largest = len(text)
             for topic, partition in self.command_places[command.channel]:
-                commands.append(OutputRecord(topic, key, text, partition))
+                records.append(OutputRecord(topic, key, text, partition))
         if len(key) + largest > self.settings.record_bytes_max:
+            del records[count_before:]
             return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"
-        self.records += commands
-        self.outcomes[decision.outcome] += 1
-        if decision.outcome is Outcome.ADVANCED or decision.outcome is Outcome.CREATED:
-            self.entered[(saga.current_state, saga.latest_event)] += 1
+        was_in = before.current_state if before is not None else None
+        self.steps.append((decision.outcome, was_in, saga.current_state, saga.latest_event))
         self._put(key, before, saga, value)
         return ""
 
@@ -352,18 +357,28 @@ class _Batch:
         if before is None and key in self.changed:  # an awaited saga that was given up in this batch comes again
             self.state_changes[""] -= 1
         self.changed[key] = value
-        self.awaited.pop(key.decode(), None)
+        if self.awaited:
+            self.awaited.pop(key.decode(), None)
         if is_awaited(saga):
             self.awaited[key.decode()] = None
-        if before is not None:
-            self.state_changes[before.current_state] -= 1
-        self.state_changes[saga.current_state] += 1
         if saga.outbox or (before is not None and before.outbox):
             self.outboxes[key.decode()] = saga.outbox
-        if _is_held(saga) or (before is not None and _is_held(before)):
+        if saga.held or saga.hold or (before is not None and (before.held or before.hold)):
             self._put_held(key, before, saga)
         if saga.is_final:
             self.finished.append((parse_timestamp(saga.updated_at), key))
+
+    def _count_steps(self) -> Counter[tuple[str, str]]:
+        """Add up what the steps mean for the counters; returns how often a state was entered by an event."""
+        entered: Counter[tuple[str, str]] = Counter()
+        for (outcome, before, state, event), count in Counter(self.steps).items():
+            self.outcomes[outcome] += count
+            self.state_changes[state] += count
+            if before is not None:
+                self.state_changes[before] -= count
+            if outcome in ENTERING:
+                entered[(state, event)] += count
+        return entered
 
     def _put_held(self, key: bytes, before: Saga | None, saga: Saga) -> None:
         if before is not None:

@@ -9,8 +9,10 @@ for the others ends (design 5).
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -41,6 +43,7 @@ aiokafka_sender.BACKOFF_OVERRIDE = 0.003
 """Seconds until aiokafka asks again whether the markers of the transaction before are written, which takes the broker
 some milliseconds. Its own 20 ms stood in the way of every transaction but the first, and has no option."""
 
+_place = attrgetter("topic", "partition")
 _log = logging.getLogger(__name__)
 
 
@@ -212,23 +215,32 @@ class KafkaPartitionLog:
     async def _batches(self, records: Sequence[OutputRecord]) -> dict[tuple[str, int], list[Any]]:
         """Record batches by topic and partition, in the order of `records`."""
         batches: dict[tuple[str, int], list[Any]] = {}
-        counts: dict[str, int] = {}
-        for record in records:
-            partition = record.partition
-            if partition is None:
-                if record.topic not in counts:
-                    counts[record.topic] = len(await self._context.producer.partitions_for(record.topic))
-                partition = java_murmur2(record.key or b"", counts[record.topic])
-            builders = batches.get((record.topic, partition))
-            if builders is None:
-                builders = batches[(record.topic, partition)] = [self._producer.create_batch()]
-            if not _append(builders[-1], record):
-                builders.append(self._producer.create_batch())
-                if not _append(builders[-1], record):
-                    raise InvariantError(f"a record for {record.topic!r} fits no batch")
+        # Neighbours mostly have their place in common: what is the same for all of them is done once.
+        for (topic, partition), run in groupby(records, key=_place):
+            if partition is not None:
+                self._append(batches, (topic, partition), run)
+                continue
+            count = len(await self._context.producer.partitions_for(topic))
+            for record in run:
+                self._append(batches, (topic, java_murmur2(record.key or b"", count)), (record,))
         for builders in batches.values():
             builders[-1].close()
         return batches
+
+    def _append(
+        self, batches: dict[tuple[str, int], list[Any]], place: tuple[str, int], records: Iterable[OutputRecord]
+    ) -> None:
+        builders = batches.get(place)
+        if builders is None:
+            builders = batches[place] = [self._producer.create_batch()]
+        append = builders[-1].append
+        for record in records:
+            headers = list(record.headers)
+            if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
+                builders.append(self._producer.create_batch())
+                append = builders[-1].append
+                if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
+                    raise InvariantError(f"a record for {place[0]!r} fits no batch")
 
     async def _committed_offsets(self) -> dict[TopicPartition, int]:
         """Where to go on, for every input partition of this home partition."""
@@ -286,10 +298,3 @@ class KafkaPartitionLog:
                 await self._producer.stop()
         except (kafka.KafkaError, TimeoutError, AssertionError) as error:
             _log.debug("the producer did not stop in order", extra={"reason": repr(error)})
-
-
-def _append(builder: Any, record: OutputRecord) -> bool:
-    """Add a record to a batch; False when the batch is full."""
-    headers = list(record.headers) if record.headers else []
-    added = builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers)
-    return added is not None
