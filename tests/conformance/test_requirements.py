@@ -20,7 +20,7 @@ CASES: list[dict[str, Any]] = [case for name in NAMES for case in read_cases(nam
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def functions_in(file: str) -> frozenset[str]:
     tree = ast.parse((ROOT / file).read_text("utf-8"))
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -32,7 +32,7 @@ def test_line_is_shown(name: str) -> None:
         assert any(name in case["covers"] for case in CASES), "no case covers it"
     else:
         file, test = shown.split("::")
-        assert test in tests_of(file), f"there is no {shown}"
+        assert test in functions_in(file), f"there is no {shown}"
 
 
 def test_cases_cover_lines_that_exist() -> None:

@@ -1,5 +1,6 @@
 """The stores behind services keep the contract, with Flow Manager's calls, over real sockets."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -26,6 +27,7 @@ class Service:
     def __init__(self) -> None:
         self.documents: dict[str, Any] = {}
         self.status: dict[str, int] = {}
+        self.is_silent = False
         self.calls: list[tuple[str, str]] = []
         self.application = web.Application(middlewares=[self._guard])
         self.application.router.add_route("PUT", "/keep/{id:.+}", self._put)
@@ -39,6 +41,8 @@ class Service:
             return web.Response(status=401)
         saga_id = request.match_info.get("id") or request.query.get("sagaId", "")
         self.calls.append((request.method, saga_id))
+        if self.is_silent:
+            await asyncio.Event().wait()
         if request.method != "GET" and saga_id in self.status:
             return web.Response(status=self.status[saga_id])
         response: web.StreamResponse = await handler(request)
@@ -135,6 +139,26 @@ async def test_busy_service_is_transient(harness: HttpHarness, status: int) -> N
         await one(harness.make_store(), "order-1", order_after(0))
     with pytest.raises(TransientError):
         await one(harness.make_store(url=URL("http://127.0.0.1:1")), "order-1", order_after(0))
+
+
+async def test_redirect_is_not_followed(harness: HttpHarness) -> None:
+    harness.service.status["order-1"] = 302
+    with pytest.raises(TransientError, match="302"):
+        await one(harness.make_store(), "order-1", order_after(0))
+    assert harness.service.documents == {}
+
+
+async def test_service_that_says_nothing_is_transient(harness: HttpHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowmachine.adapters.rest.store.CALL_SECONDS", 0.05)
+    harness.service.is_silent = True
+    with pytest.raises(TransientError, match=r"no answer within 0\.05 s"):
+        await harness.make_store().read(["order-1"])
+
+
+async def test_answer_of_a_hundred_megabytes_is_not_read_to_its_end(harness: HttpHarness) -> None:
+    harness.service.documents["order-1"] = {"currentState": "x" * 100_000_000}
+    with pytest.raises(TransientError, match="does not end"):
+        await harness.make_store().read(["order-1"])
 
 
 async def test_answer_that_is_no_saga_is_refused(harness: HttpHarness) -> None:

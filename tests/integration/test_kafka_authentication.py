@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiokafka.errors import KafkaError
 
 from dev.engine_process import EngineProcess
 from dev.kafka import KafkaCluster
 from dev.kafka.tokens import TokenIssuer
-from tests.support.certificates import Authority, server_context
+from tests.support.certificates import Authority, Certificate, server_context
 from tests.support.eventually import eventually
-from tests.support.kafka import start_test_broker
+from tests.support.kafka import admin_client, start_test_broker
 from tests.support.orders import (
     FinalStates,
     Orders,
@@ -336,3 +337,58 @@ async def serving(application: web.Application, context: ssl.SSLContext) -> Asyn
         yield f"https://127.0.0.1:{site.port}"
     finally:
         await runner.cleanup()
+
+
+# --- client certificates that change ----------------------------------------------------------------------------------
+
+
+async def is_let_in(cluster: KafkaCluster, certificate: Certificate) -> bool:
+    """Whether the broker takes a client with this certificate."""
+    context = ssl.create_default_context(cafile=cluster.tls.ca)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    try:
+        async with admin_client(cluster.bootstrap_of("SSL"), security_protocol="SSL", ssl_context=context):
+            return True
+    except KafkaError:
+        return False
+
+
+@pytest.mark.timeout(300)
+async def test_client_certificate_is_exchanged_while_sagas_run_and_nothing_is_lost(tmp_path: Path) -> None:
+    """The new one is of another authority. Then all connections are cut, and the broker knows the old one no more."""
+    old, new = (Authority(tmp_path / name).issue("engine") for name in ("old", "new"))
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text("".join((tmp_path / name / "ca.pem").read_text() for name in ("old", "new")))
+    cluster = start_test_broker(
+        tls=True,
+        tls_client_auth="required",
+        overrides={"listener.name.ssl.ssl.truststore.location": str(trusted)},
+    )
+    try:
+        files = {name: write(tmp_path, name, getattr(old, name).read_text()) for name in ("cert", "key")}
+        tls = {"ca": {"file": str(cluster.tls.ca)}, **files}
+        orders = await prepare_orders(
+            cluster.bootstrap, tmp_path, channel={"brokers": cluster.bootstrap_of("SSL"), "tls": tls}
+        )
+        async with running_engine(orders) as engine, running_participants(orders):
+            finals = FinalStates(orders)
+            ids = await create_sagas(orders, 100, prefix="before")
+            write(tmp_path, "cert", new.cert.read_text())
+            await eventually(
+                lambda: "changed secrets cannot be used yet" in messages(engine), "half of a pair is not taken"
+            )
+            ids += await create_sagas(orders, 100, prefix="between")
+            write(tmp_path, "key", new.key.read_text())
+            await eventually(lambda: "changed secrets are in use" in messages(engine), "the new pair is taken")
+            ids += await create_sagas(orders, 100, prefix="during")
+            trusted.write_text((tmp_path / "new/ca.pem").read_text())
+            await asyncio.to_thread(cluster.restart, 1)
+            assert (await is_let_in(cluster, old), await is_let_in(cluster, new)) == (False, True)
+            await eventually(engine.is_ready, "ready again", timeout_seconds=60)
+            ids += await create_sagas(orders, 100, prefix="after")
+            await finals.wait_for(ids, timeout_seconds=90)
+            said = engine.log_path.read_text()
+        await assert_exactly_once(orders, ids, finals)
+        assert "PRIVATE KEY" not in said
+    finally:
+        cluster.close()

@@ -53,7 +53,7 @@ class Judgement:
         return not self.problems and all(finding.severity == "warning" for finding in self.findings)
 
 
-def judge(source: str, text: bytes, name: str) -> Judgement:
+def judge(source: str, text: bytes, name: str | None) -> Judgement:
     """Everything at once; never raises for what stands in the file."""
     try:
         resource = load_flow_machine(source, text, name, os.environ)
@@ -115,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if judgement.is_valid(is_strict=is_strict) else EXIT_PROBLEM
 
 
-def _judge_source(file: str, name: str) -> Judgement:
+def _judge_source(file: str, name: str | None) -> Judgement:
     try:
         return judge(*read_source(file), name)
     except ConfigurationError as error:

@@ -95,7 +95,7 @@ class _Ours:
         }
 
 
-def compare(source: str, text: bytes, name: str, recorded: Path) -> int:
+def compare(source: str, text: bytes, name: str | None, recorded: Path) -> int:
     """Print the differences; returns the exit code. Raises ConfigurationError, also for a recording that is none."""
     resource = load_flow_machine(source, text, name, os.environ)
     configuration = as_object(parse_documents(text, source)[0].value)

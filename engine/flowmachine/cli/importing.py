@@ -17,7 +17,6 @@ from flowmachine.cli.source import load_flow_machine, read_source
 from flowmachine.config.build import check_hooks, check_resource
 from flowmachine.config.flow_manager import is_saga_json
 from flowmachine.config.imported import Imported, import_resource
-from flowmachine.config.load import DEFAULT_NAME
 from flowmachine.config.resource import FlowMachine
 from flowmachine.config.text import parse_documents
 from flowmachine.config.yaml_writer import write_yaml
@@ -86,7 +85,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="a Flow Manager configuration (saga.json); - is the standard input"
     )
-    parser.add_argument("--name", default=DEFAULT_NAME, help="name of the machine (%(default)s)")
+    parser.add_argument("--name", help="name of the machine; by default its consumer group's")
     parser.add_argument("--namespace", metavar="NAMESPACE", help="its namespace (none: that of kubectl)")
     parser.add_argument(
         "--compare",

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from flowmachine.config.fields import SagaIdPrefix
-from flowmachine.config.load import DEFAULT_NAME, load_text
+from flowmachine.config.load import load_text
 from flowmachine.config.resource import FlowMachine
 from flowmachine.errors import ConfigurationError
 
@@ -32,8 +32,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--name",
-        default=DEFAULT_NAME,
-        help="name of the machine if the file is a saga.json, which has none (%(default)s)",
+        help="name of the machine if the file is a saga.json, which has none; by default its consumer group's",
     )
 
 
@@ -56,7 +55,7 @@ def load_source(
     return name, load_flow_machine(name, text, arguments.name, os.environ if environment is None else environment)
 
 
-def load_flow_machine(source: str, text: bytes, name: str, environment: Mapping[str, str]) -> FlowMachine:
+def load_flow_machine(source: str, text: bytes, name: str | None, environment: Mapping[str, str]) -> FlowMachine:
     """The text as a FlowMachine; saga ids begin with `SAGA_ID_PREFIX` if the environment has it."""
     prefix = environment.get(PREFIX_VARIABLE)
     resource = load_text(text, source, name=name)

@@ -13,15 +13,21 @@
 Values of a wrong type are passed on as they are: the models report them, at the original's path.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final, final
 
 import msgspec
 
-from flowmachine.config.documents import Fault, Path, as_object, is_array, is_object
+from flowmachine.config.documents import Fault, Path, as_array, as_object, is_array, is_object
+from flowmachine.config.fields import ID_LENGTH_MAX
 from flowmachine.config.problems import not_one_of, unknown_field
 from flowmachine.config.resource import API_VERSION, KIND
 
+DEFAULT_NAME: Final = "saga"
+"""Name of a machine that reads no Kafka topics, so that nothing names it."""
+
+_NOT_IN_NAMES: Final = re.compile("[^a-z0-9]+")
 _TOP_FIELDS: Final = ("machineDefinition", "communicationProtocols", "persistencyManagement", "settings")
 _CHANNEL_FIELDS: Final = ("id", "type", "configurations")
 _KAFKA_FIELDS: Final = ("brokers", "inputTopics", "outputTopics", "consumerGroup", "authenticationProperties")
@@ -59,6 +65,19 @@ def is_saga_json(document: object) -> bool:
     """Whether a document is a Flow Manager configuration."""
     fields = as_object(document).keys()
     return "machineDefinition" in fields or {"communicationProtocols", "persistencyManagement"} <= fields
+
+
+def find_name(document: object) -> str:
+    """A name for the machine: that of its consumer group, which no other one on these brokers has.
+
+    Two machines of one name would take each other's topics for theirs.
+    """
+    for protocol in as_array(as_object(document).get("communicationProtocols")):
+        group = as_object(as_object(protocol).get("configurations")).get("consumerGroup")
+        name = _NOT_IN_NAMES.sub("-", str(group).lower())[:ID_LENGTH_MAX].strip("-") if isinstance(group, str) else ""
+        if name:
+            return name
+    return DEFAULT_NAME
 
 
 def convert_saga_json(document: object, *, name: str, saga_id_prefix: str | None) -> Converted:

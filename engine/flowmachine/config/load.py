@@ -7,35 +7,32 @@
 """
 
 from itertools import islice
-from typing import Final
 
 from pydantic import ValidationError
 
 from flowmachine.config.documents import Document, Fault, as_object, check_document, format_path, is_object
-from flowmachine.config.flow_manager import Converted, convert_saga_json, is_saga_json
+from flowmachine.config.flow_manager import Converted, convert_saga_json, find_name, is_saga_json
 from flowmachine.config.problems import FAULTS_MAX, describe_errors
 from flowmachine.config.references import check_references
 from flowmachine.config.resource import API_VERSION, KIND, FlowMachine
 from flowmachine.config.text import parse_documents
 from flowmachine.errors import ConfigurationError, Problem
 
-DEFAULT_NAME: Final = "saga"
-"""Name of a machine whose file does not name it."""
-
 
 def load_text(
-    text: bytes | str, source_name: str, *, name: str = DEFAULT_NAME, saga_id_prefix: str | None = None
+    text: bytes | str, source_name: str, *, name: str | None = None, saga_id_prefix: str | None = None
 ) -> FlowMachine:
     """The one FlowMachine of a YAML or JSON file. Raises ConfigurationError with every problem of the file.
 
-    `name` and `saga_id_prefix` are for a Flow Manager `saga.json`, which says neither.
+    `name` and `saga_id_prefix` are for a Flow Manager `saga.json`, which says neither; it is named after its consumer
+    group if nothing else is said.
     """
     document = _choose(parse_documents(text, source_name), source_name)
     return _load(document, source_name, name=name, saga_id_prefix=saga_id_prefix)
 
 
 def load_document(
-    value: object, source_name: str, *, name: str = DEFAULT_NAME, saga_id_prefix: str | None = None
+    value: object, source_name: str, *, name: str | None = None, saga_id_prefix: str | None = None
 ) -> FlowMachine:
     """As `load_text`, for a document that is decoded already, such as an object from the Kubernetes API."""
     document = Document(value, tuple(check_document(value, source_name=source_name)))
@@ -59,12 +56,12 @@ def _is_machine(value: object) -> bool:
     return as_object(value).get("kind") == KIND or is_saga_json(value)
 
 
-def _load(document: Document, source_name: str, *, name: str, saga_id_prefix: str | None) -> FlowMachine:
+def _load(document: Document, source_name: str, *, name: str | None, saga_id_prefix: str | None) -> FlowMachine:
     value = document.value
     if not is_object(value):
         raise ConfigurationError.of(source_name, "wrong-type", "must be a mapping of fields: a FlowMachine")
     if is_saga_json(value):
-        converted = convert_saga_json(value, name=name, saga_id_prefix=saga_id_prefix)
+        converted = convert_saga_json(value, name=name or find_name(value), saga_id_prefix=saga_id_prefix)
     elif not value.keys() & {"apiVersion", "kind", "metadata", "spec"}:
         message = (
             f"is neither a FlowMachine (apiVersion: {API_VERSION}, kind: {KIND}, metadata, spec) nor a Flow Manager "

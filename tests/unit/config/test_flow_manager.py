@@ -122,9 +122,23 @@ def test_a_saga_json_becomes_the_same_machine() -> None:
     }
 
 
-def test_a_saga_json_without_a_name_is_named_saga() -> None:
-    assert load(SAGA).metadata.name == "saga"
-    assert load(SAGA).spec.settings.saga_id_prefix == ""
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("orders", "orders"),
+        ("Shop_Orders.v2 ", "shop-orders-v2"),
+        ("x" * 62 + "-y", "x" * 62),
+        ("--", "saga"),
+        (None, "saga"),
+    ],
+)
+def test_a_saga_json_is_named_after_its_consumer_group(group: str | None, name: str) -> None:
+    document = copy.deepcopy(SAGA)
+    kafka = document["communicationProtocols"][0]["configurations"]
+    kafka |= {"consumerGroup": group, "inputTopics": ["events"] if group else []}
+    assert load(document).metadata.name == name
+    assert load(document, name="other").metadata.name == "other"
+    assert load(document).spec.settings.saga_id_prefix == ""
 
 
 @pytest.mark.parametrize("ssl", [True, False])
