@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,9 +22,20 @@ class EngineDiedError(RuntimeError):
 
 
 class EngineProcess:
-    """`flowmachine run -f FILE` (or `project`) as a child. `url` is known once `start` has returned."""
+    """`flowmachine run -f FILE` (or `project`) as a child. `url` is known once `start` has returned.
 
-    def __init__(self, file: Path, *arguments: str, log_path: Path | None = None, command: str = "run") -> None:
+    `environment` is what it has besides ours.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        *arguments: str,
+        log_path: Path | None = None,
+        command: str = "run",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._environment = environment or {}
         self._command = [
             *(sys.executable, "-m", "flowmachine", command, "-f", str(file)),
             *("--http", "127.0.0.1:0", "--log-format", "json"),
@@ -42,7 +54,7 @@ class EngineProcess:
 
     def start(self, *, is_ready: bool = True) -> "EngineProcess":
         """Start it, and wait until it listens, or until it is ready."""
-        environment = os.environ | {"PYTHONPATH": f"{_ROOT / 'engine'}", "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONPATH": f"{_ROOT / 'engine'}", "PYTHONUNBUFFERED": "1", **self._environment}
         self._log = self.log_path.open("ab")
         self._log_start = self._log.tell()
         self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log, env=environment)
