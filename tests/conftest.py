@@ -17,7 +17,7 @@ _SUPPORT = Path(__file__).with_name("support")
 # Fixtures of real parts, each in a file of its own.
 pytest_plugins = [
     f"tests.support.{name}"
-    for name in ("databases", "kafka", "kubernetes", "node", "operator")
+    for name in ("databases", "kafka", "kubernetes", "network", "node", "operator")
     if (_SUPPORT / f"{name}.py").is_file()
 ]
 

@@ -268,6 +268,31 @@ async def test_wrong_token_and_missing_things_are_named(harness: KubernetesHarne
         await one(harness.make_store(connection=gone), "order-1", order_after(0))
 
 
+async def test_missing_resource_definition_is_named_and_found_once_it_is_there(harness: KubernetesHarness) -> None:
+    store = harness.make_store()
+    harness.cluster.kubectl("delete", "crd", "sagas.flowmachine.io")
+    try:
+        code, message = await fault_of(store)
+    finally:
+        install_crds(harness.cluster.kubectl)
+    assert (code, "apply its CustomResourceDefinition" in message) == ("store-missing", True)
+    await write_until_it_works(store, [SagaCopy("order-1", order_after(0))])
+    assert await read_one(store, "order-1") is not None
+
+
+async def test_resource_definition_that_goes_is_named(harness: KubernetesHarness) -> None:
+    store = harness.make_store()
+    await one(store, "order-1", order_after(0))
+    harness.cluster.kubectl("delete", "crd", "sagas.flowmachine.io")
+    try:
+        with pytest.raises(ConfigurationError, match="CustomResourceDefinition"):
+            await store.write([SagaCopy(f"order-{number}", order_after(1)) for number in range(3)])
+    finally:
+        install_crds(harness.cluster.kubectl)
+    await write_until_it_works(store, [SagaCopy(f"order-{number}", order_after(1)) for number in range(3)])
+    assert len(harness.objects()) == 3
+
+
 def account_connection(harness: KubernetesHarness, folder: Path) -> KubeConnection:
     """As the namespace's default service account, which has no rights yet."""
     token = folder / "account-token"

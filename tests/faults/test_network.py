@@ -1,15 +1,12 @@
 """Latency, a cut, and a network that swallows everything, between the engine and its broker."""
 
 import asyncio
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dev.engine_process import EngineProcess
 from dev.kafka.addresses import LOOPBACK, find_free_ports
-from dev.kafka.errors import ToolMissingError
 from dev.toxiproxy import Link, Toxiproxy
 from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually
@@ -21,18 +18,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SAGAS = 1000
 FAULT_SECONDS = 6.0
 """Longer than an engine takes to notice (it asks every two seconds)."""
-
-
-@pytest.fixture
-def toxiproxy() -> Iterator[Toxiproxy]:
-    try:
-        made = Toxiproxy()
-    except ToolMissingError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
-    with made:
-        yield made
 
 
 @pytest.mark.timeout(400)

@@ -14,10 +14,18 @@ import yaml
 
 from dev.engine_process import EngineProcess
 from dev.postgres import PASSWORD, PostgresServer
+from dev.toxiproxy import Toxiproxy
 from tests.support.databases import start_postgres
 from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker
-from tests.support.orders import FinalStates, Orders, create_sagas, prepare_orders, running_participants
+from tests.support.orders import (
+    FinalStates,
+    Orders,
+    assert_exactly_once,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -80,7 +88,7 @@ def count(server: PostgresServer, condition: str = "true") -> int:
 
 
 def outages(process: EngineProcess) -> list[str]:
-    return [line["message"] for line in process.log_lines() if "store" in line.get("message", "")]
+    return [line["message"] for line in process.log_lines() if " store " in line.get("message", "")]
 
 
 @pytest.mark.timeout(300)
@@ -172,3 +180,35 @@ async def test_what_has_to_be_put_right_is_named_and_needs_no_restart(
     await eventually(lambda: store_of(engine)["status"] == "OK", "it works", timeout_seconds=90)
     await eventually(all_there, "all are there", timeout_seconds=60)
     assert engine.is_running
+
+
+@pytest.mark.timeout(300)
+async def test_store_that_takes_two_seconds_for_every_call_has_no_effect_on_the_loop(
+    orders: Orders, server: PostgresServer, processes: list[EngineProcess], toxiproxy: Toxiproxy
+) -> None:
+    link = toxiproxy.link(f"127.0.0.1:{server.port}")
+    set_store(orders, server.uri.replace(f"127.0.0.1:{server.port}", link.address))
+    engine = await start(orders, processes)
+    finals = FinalStates(orders)
+    ids = await create_sagas(orders, 1, prefix="first")
+    await eventually(lambda: count(server) == 1, "the projection has begun", timeout_seconds=60)
+    link.add_latency(2_000)
+    async with running_participants(orders):
+        ids += await create_sagas(orders, SAGAS)
+        await finals.wait_for(ids, timeout_seconds=120)
+        assert count(server, "is_final") < len(ids), "the store is behind"
+        await eventually(lambda: slow_calls(engine) > 0, "calls took two seconds", timeout_seconds=60)
+        assert engine.is_ready()
+        assert store_of(engine)["status"] == "OK", "slow is not away"
+        link.heal()
+        await eventually(lambda: count(server, "is_final") == len(ids), "all are there", timeout_seconds=90)
+    await assert_exactly_once(orders, ids, finals)
+    assert outages(engine) == []
+
+
+def slow_calls(process: EngineProcess) -> int:
+    """Batches for which the store took longer than a second."""
+    name = "flowmachine_projection_seconds"
+    lines = (line.rsplit(" ", 1) for line in get(process, "/-/metrics").splitlines() if line.startswith(name))
+    samples = {sample: int(float(value)) for sample, value in lines}
+    return samples[f"{name}_count"] - samples[f'{name}_bucket{{le="1.0"}}']

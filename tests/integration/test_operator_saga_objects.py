@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dev.toxiproxy import Toxiproxy
 from flowmachine_operator.kinds import DEPLOYMENT, ROLE, ROLE_BINDING
 from tests.support.kafka import KafkaBroker
 from tests.support.kubelet import create_saga, running_kubelet
@@ -74,3 +75,35 @@ async def test_engine_makes_objects_up_to_the_bound_and_the_machine_says_so(
         manifest["spec"]["persistence"]["configurations"]["maxObjects"] = 10
         await lab.apply(manifest)
         await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
+
+
+@pytest.mark.timeout(240)
+async def test_api_server_that_is_away_under_load_delays_the_objects_only(
+    lab: Lab, kafka_broker: KafkaBroker, tmp_path: Path, toxiproxy: Toxiproxy
+) -> None:
+    """Away for the engine alone: the operator goes on to tell what that one says."""
+    link = toxiproxy.link(lab.cluster.cluster.own_cluster().layout.server.removeprefix("https://"))
+    await lab.start_operator()
+    prefix = await topics_for(kafka_broker.bootstrap)
+    manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, scaling={"replicas": 1})
+    manifest["spec"]["persistence"] = {"type": "kubernetes"}
+    await lab.apply(manifest)
+    async with running_kubelet(lab, "orders", tmp_path, api_server=link.address) as kubelet:
+        await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
+        (pod,) = kubelet.pods.values()
+        created: set[str] = set()
+        for number in range(60):
+            if number == 20:
+                await asyncio.to_thread(link.cut)
+            created.add(await asyncio.to_thread(create_saga, pod.url))
+        away = await lab.until_condition("orders", "StoreReady", status="False", reason="StoreUnavailable")
+        assert "the API server does not answer" in away["message"]
+        assert (await lab.condition("orders", "Ready"))["status"] == "True"
+        await asyncio.to_thread(link.heal)
+        await lab.until_condition("orders", "StoreReady", status="True", reason="StoreWorking")
+
+        async def all_there() -> bool:
+            names = (await lab.run_kubectl("get", "sagas", "-o", "name")).split()
+            return {name.rpartition("/orders.")[2] for name in names} == created
+
+        await until(all_there, "every saga has its object")

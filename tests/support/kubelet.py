@@ -59,9 +59,13 @@ class RunningPod:
 
 
 class Kubelet:
-    """Runs the pods of a lab's namespace; `pods` has those that run now."""
+    """Runs the pods of a lab's namespace; `pods` has those that run now.
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    `api_server` is the `host:port` under which they find the API server, if not where it is.
+    """
+
+    def __init__(self, lab: Lab, folder: Path, *, api_server: str = "") -> None:
+        self._api_server = api_server
         self._lab = lab
         self._folder = folder
         self._network = f"127.{random.randint(1, 250)}.{random.randint(1, 250)}"
@@ -105,8 +109,9 @@ class Kubelet:
         if spec.get("automountServiceAccountToken"):
             inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNTED, mounts[_CREDENTIALS])
             program = [*inside, *program]
-            server = urlsplit(self._lab.cluster.cluster.own_cluster().layout.server)
-            variables |= {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
+            server = self._api_server or urlsplit(self._lab.cluster.cluster.own_cluster().layout.server).netloc
+            host, _, number = server.rpartition(":")
+            variables |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": number}
         log = self._folder / f"{name}.log"
         with log.open("wb") as output:
             process = await asyncio.to_thread(
@@ -182,10 +187,10 @@ def _read_variable(item: dict[str, Any], address: str) -> str:
 
 
 @asynccontextmanager
-async def running_kubelet(lab: Lab, machine: str, folder: Path) -> AsyncGenerator[Kubelet]:
+async def running_kubelet(lab: Lab, machine: str, folder: Path, *, api_server: str = "") -> AsyncGenerator[Kubelet]:
     """The pods of a machine are real engines until the block ends. Raises what became of one that failed."""
     lab.holds_back.add(machine)
-    kubelet = Kubelet(lab, folder)
+    kubelet = Kubelet(lab, folder, api_server=api_server)
     run = asyncio.create_task(kubelet.run())
     try:
         yield kubelet

@@ -38,6 +38,7 @@ STORE_REASONS: Final[Mapping[str, str]] = {
     "store-credentials": "StoreCredentialsRefused",
     "store-permission": "StorePermissionMissing",
     "store-missing": "StoreMissing",
+    "store-tls": "StoreTlsFailed",
     "store-uri": "StoreUriInvalid",
     "store-foreign": "StoreForeign",
     "store-full": "StoreFull",

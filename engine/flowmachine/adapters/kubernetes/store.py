@@ -183,6 +183,7 @@ class KubernetesStore:
                 return Refused(copy.saga_id, str(error))
             else:
                 return None
+        await self._list()  # raises if what there is no more is the resource itself
         raise TransientError(f"the object {name} changes all the time")
 
     async def _apply(self, name: str, copy: SagaCopy, known: _Known | None, owner: Manifest) -> None:

@@ -24,7 +24,8 @@ from flowmachine.errors import ConfigurationError
 from flowmachine.ports import Refused, SagaCopy, SagaFilter
 
 CONNECTIONS_MAX: Final = 4
-CONNECT_SECONDS: Final = 5
+CONNECT_SECONDS: Final = 10
+"""To connect takes three round trips: a server that takes two seconds for each shall be reached all the same."""
 CALL_SECONDS: Final = 30.0
 """A server that has not answered by then is away as far as we are concerned."""
 DELETED_ROWS_MAX: Final = 5000

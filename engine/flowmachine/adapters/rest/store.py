@@ -185,15 +185,23 @@ class HttpStore:
                         response.close()
                         raise TransientError("the store's answer does not end")
                 return response.status, bytes(answer)
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            text = f"the store at {self._place}: {describe_failure(error, CALL_SECONDS)}; see `tls`"
+            raise ConfigurationError.of("persistence", "store-tls", text) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TransientError(f"the store: {describe_failure(error, CALL_SECONDS)}") from None
+
+    @property
+    def _place(self) -> URL:
+        """The URL without what may be secret in it."""
+        return self._calls.url.with_user(None).with_query(None)
 
     def _check(self, status: int) -> None:
         if 200 <= status < 300:
             return
         code, advice = _FAULTS.get(status, ("", ""))
         if code:
-            message = f"the store at {self._calls.url.with_user(None).with_query(None)} answered {status}: {advice}"
+            message = f"the store at {self._place} answered {status}: {advice}"
             raise ConfigurationError.of("persistence", code, message)
         raise TransientError(f"the store answered {status}")
 
