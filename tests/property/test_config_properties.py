@@ -96,6 +96,7 @@ def mutate(document: Any, path: list[int], value: object, *, remove: bool) -> No
 @given(JSON_LIKE)
 @example({"spec": {"channels": [{"kafka": {"brokers": {"secretKeyRef": 1}}}]}})
 @example({"machineDefinition": None, "communicationProtocols": [None, {"type": {}}]})
+@example({"apiVersion": None, "\x00": []})
 def test_any_document_is_a_machine_or_a_configuration_error(document: object) -> None:
     judge(lambda: load_document(document, "x"))
 

@@ -49,6 +49,8 @@ def describe_errors(error: ValidationError) -> Iterator[Fault]:
     for details in islice(details_of_all, FAULTS_MAX + 1):
         location = details["loc"]
         path = tuple(part for part in location if part != _KEY_MARK and not str(part).startswith(_TAG_MARK))
+        if details["type"] == "extra_forbidden" and location[-1] not in path[-1:]:
+            path = (*path, location[-1])  # somebody's field that looks like one of our marks
         code, message = _describe(details, path)
         yield Fault(path, code, message)
 
