@@ -85,4 +85,6 @@ def use_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
     with tempfile.NamedTemporaryFile("w", prefix="flowmachine-", suffix=".pem") as file:
         file.write(f"{certificate.key}\n{certificate.chain}\n")
         file.flush()
+        # First elsewhere: a certificate whose key does not fit would leave the context with neither.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)
         context.load_cert_chain(file.name)

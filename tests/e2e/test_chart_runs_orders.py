@@ -36,6 +36,8 @@ ENGINES = "--selector=app.kubernetes.io/component=engine"
 OPERATORS = "--selector=app.kubernetes.io/name=flowmachine-operator"
 _CONCURRENT_REQUESTS = 16
 _BUSY = {502, 503, 504}  # no engine is ready, or the one that was asked has just gone
+_BROKERS = {"secretKeyRef": {"name": "kafka", "key": "brokers"}}
+_READ_BROKERS = "print(open('/var/run/secrets/flowmachine/kafka/brokers').read())"
 _WAIT = "240s"
 _WAIT_SECONDS = 250.0
 
@@ -62,7 +64,8 @@ async def test_chart_runs_orders_whatever_is_deleted(stage: Stage, home: str, he
     kubectl = stage.kubectl
     orders = Orders("orders", stage.bootstrap, tmp_path / "manifests/flowmachine.yaml", home)
     orders.file.parent.mkdir()
-    orders.file.write_text(EXAMPLE.read_text().replace("localhost:9092", stage.bootstrap))
+    orders.file.write_text(EXAMPLE.read_text().replace("[localhost:9092]", json.dumps(_BROKERS)))
+    _tell_brokers(kubectl, home, stage.bootstrap)
     await create_topics(stage.bootstrap, {orders.events: PARTITIONS, orders.commands: PARTITIONS})
 
     # 1. Installed, and it says so itself.
@@ -98,7 +101,19 @@ async def test_chart_runs_orders_whatever_is_deleted(stage: Stage, home: str, he
         timeout_seconds=_WAIT_SECONDS,
     )
 
-    # 5. An upgrade of the chart leaves the engines alone, and so does its end.
+    # 5. A Secret is changed: engines that have its new content take the place of those that had the old one.
+    engines = _pods(kubectl, home, ENGINES)
+    _tell_brokers(kubectl, home, f"{stage.bootstrap},{stage.bootstrap}")
+    await eventually(
+        lambda: not set(engines) & set(_pods(kubectl, home, ENGINES)),
+        "all engines are new",
+        timeout_seconds=_WAIT_SECONDS,
+    )
+    await _wait_ready(kubectl, home)
+    mounted = kubectl("exec", "-n", home, _pods(kubectl, home, ENGINES)[0], "--", "python3", "-c", _READ_BROKERS)
+    assert mounted.strip() == f"{stage.bootstrap},{stage.bootstrap}"
+
+    # 6. An upgrade of the chart leaves the engines alone, and so does its end.
     engines = _pods(kubectl, home, ENGINES)
     changed = values | {"replicas": 1, "log": {"level": "debug"}}
     await asyncio.to_thread(helm.upgrade, CHART, RELEASE, changed, wait="watcher", timeout=240)
@@ -107,10 +122,13 @@ async def test_chart_runs_orders_whatever_is_deleted(stage: Stage, home: str, he
     assert _machine(kubectl, home)["metadata"]["name"] == "orders"
     assert _pods(kubectl, home, ENGINES) == engines
 
-    # 6. Nothing was lost, doubled or changed.
+    # 7. Nothing was lost, doubled or changed.
     deployed = tmp_path / "deployed.yaml"
     deployed.write_text(kubectl("get", "fm", "orders", "-n", home, "-o", "yaml"))
-    audit = await asyncio.to_thread(_audit, deployed)
+    secret = tmp_path / "secrets/kafka/brokers"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(stage.bootstrap)
+    audit = await asyncio.to_thread(_audit, deployed, secret.parents[1])
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
@@ -119,6 +137,12 @@ def _values(stage: Stage) -> dict[str, Any]:
         "image": {"repository": stage.repository, "tag": stage.tag},
         "tuning": {"factsSeconds": 5},
     }
+
+
+def _tell_brokers(kubectl: Kubectl, home: str, brokers: str) -> None:
+    """The Secret that the machine names has these."""
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kafka"}, "stringData": {"brokers": brokers}}
+    kubectl("apply", "-n", home, "-f", "-", stdin=json.dumps(manifest))
 
 
 async def _wait_ready(kubectl: Kubectl, home: str) -> None:
@@ -204,6 +228,6 @@ async def _create_sagas(service: aiohttp.ClientSession, count: int, number: int)
         return list(await asyncio.gather(*(create(f"order-{number}-{index}") for index in range(count))))
 
 
-def _audit(file: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flowmachine", "audit", "-f", str(file)]
+def _audit(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flowmachine", "audit", "-f", str(file), "--secrets-dir", str(secrets)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_WAIT_SECONDS)

@@ -11,7 +11,7 @@ from helm_python import Chart, Config, HelmKubeError, HelmReleaseError
 from dev.cluster import Kubectl, KubectlError
 from tests.support.charts import CHART, RELEASE
 from tests.support.eventually import eventually
-from tests.support.kubernetes import KubernetesCluster, start_test_cluster
+from tests.support.kubernetes import KubernetesCluster, foreign_kinds, start_test_cluster
 from tests.support.orders import order_document
 
 pytestmark = pytest.mark.kubernetes
@@ -115,8 +115,33 @@ def test_rights_reach_the_watched_namespaces_and_no_other(
         kubectl("delete", "namespace", other, "--wait=false")
 
 
-def test_every_kind_of_the_chart_is_known_here_or_says_so(release: Config) -> None:
-    """Kinds that others bring: the installation names what is missing, instead of leaving it out."""
-    values = {"metrics": {"serviceMonitor": {"enabled": True}}}
-    with pytest.raises((HelmReleaseError, HelmKubeError), match="ServiceMonitor"):
+@pytest.mark.parametrize(
+    ("values", "group", "kinds"),
+    [
+        ({"metrics": {"serviceMonitor": {"enabled": True}}}, "monitoring.coreos.com", ("ServiceMonitor",)),
+        (
+            {"webhook": {"enabled": True, "certManager": {"enabled": True}}},
+            "cert-manager.io",
+            ("Certificate", "Issuer"),
+        ),
+    ],
+)
+def test_kinds_of_others_are_needed_when_they_are_asked_for(
+    kubernetes_cluster: KubernetesCluster,
+    namespace: str,
+    release: Config,
+    values: dict[str, Any],
+    group: str,
+    kinds: tuple[str, ...],
+) -> None:
+    """Where they are missing the installation names them, instead of leaving something out."""
+    with pytest.raises((HelmReleaseError, HelmKubeError), match="|".join(kinds)):
         release.install(CHART, RELEASE, values)
+    release.uninstall(RELEASE, ignore_not_found=True)
+    with foreign_kinds(kubernetes_cluster.kubectl, group, *kinds):
+        release.install(CHART, RELEASE, values)
+        for kind in kinds:
+            assert len(_names(kubernetes_cluster, f"{kind.lower()}s.{group}", "-n", namespace)) == 1, kind
+        release.uninstall(RELEASE)
+        for kind in kinds:
+            assert _names(kubernetes_cluster, f"{kind.lower()}s.{group}", "-n", namespace) == [], kind

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from dev.cluster import KubectlError
 from dev.crds import TARGET
+from flowmachine_operator.plan.judge import judge
 from tests.support.kubernetes import KubernetesCluster
 
 pytestmark = pytest.mark.kubernetes
 
+KUSTOMIZE = TARGET.parents[1] / "examples/gitops/kustomize"
 CRD = "flowmachines.flowmachine.io"
 Path = tuple[str | int, ...]
 
@@ -254,3 +257,14 @@ def test_explain_reads_like_documentation(cluster: KubernetesCluster) -> None:
     text = cluster.kubectl("explain", "fm.spec.machine.states")
     assert "Whether a saga is finished once it is in this state." in text
     assert "secretKeyRef" in cluster.kubectl("explain", "fm.spec.channels.kafka.sasl.password")
+
+
+def test_the_kustomize_example_is_taken(cluster: KubernetesCluster, namespace: str) -> None:
+    kubectl = cluster.kubectl
+    (built,) = yaml.safe_load_all(kubectl("kustomize", str(KUSTOMIZE / "production")))
+    kafka = built["spec"]["channels"][0]["kafka"]
+    assert (len(kafka["brokers"]), kafka["inputTopics"], built["metadata"]["namespace"]) == (3, ["shop-events"], "shop")
+    built["metadata"]["namespace"] = namespace
+    taken = json.loads(kubectl("apply", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(built)))
+    assert taken["spec"] == built["spec"], "no field is unknown to the API server, which would drop it"
+    assert judge(taken).problems == ()

@@ -143,13 +143,29 @@ async def test_a_certificate_near_its_end_is_renewed_and_the_old_one_still_trust
     assert await served(port) == ssl.PEM_cert_to_DER_cert(new)
 
 
-async def test_a_mounted_certificate_is_served(lab: Lab, port: int, tmp_path: Path) -> None:
-    made = make_certificate(("localhost",), datetime.now(UTC))
-    (tmp_path / "tls.crt").write_text(made.chain, "utf-8")
-    (tmp_path / "tls.key").write_text(made.key, "utf-8")
-    await lab.start_operator(webhook="true", webhook_port=str(port), webhook_cert_dir=str(tmp_path))
-    assert await served(port) == ssl.PEM_cert_to_DER_cert(made.chain)
+async def test_a_mounted_certificate_is_served_and_followed(lab: Lab, port: int, tmp_path: Path) -> None:
+    """As when cert-manager renews it. Half of a change, a certificate without its key, is not used."""
+    old, new = (make_certificate(("localhost",), datetime.now(UTC)) for _ in range(2))
+    chain, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    chain.write_text(old.chain, "utf-8")
+    key.write_text(old.key, "utf-8")
+    operator = await lab.start_operator(webhook="true", webhook_port=str(port), webhook_cert_dir=str(tmp_path))
+    assert await served(port) == ssl.PEM_cert_to_DER_cert(old.chain)
     assert await lab.api.get(SECRET_PATH) is None
+
+    chain.write_text(new.chain, "utf-8")
+
+    async def is_noticed() -> bool:
+        return "the webhook's certificate cannot be used" in operator.log.read_text("utf-8")
+
+    await until(is_noticed, "the half of a change is noticed")
+    assert await served(port) == ssl.PEM_cert_to_DER_cert(old.chain)
+    key.write_text(new.key, "utf-8")
+
+    async def is_followed() -> bool:
+        return await served(port) == ssl.PEM_cert_to_DER_cert(new.chain)
+
+    await until(is_followed, "the new certificate is served")
 
 
 async def test_an_object_that_became_invalid_can_be_edited_and_deleted(lab: Lab) -> None:

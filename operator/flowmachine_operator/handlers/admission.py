@@ -31,7 +31,7 @@ PATH: Final = "/validate"
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """etcd takes objects of 1.5 MiB; an update carries two of them."""
 
-CHECK_SECONDS: Final = 30.0
+CHECK_SECONDS: Final = 10.0
 """How often the certificate is looked at: a mounted one may change, a made one may have to be renewed."""
 
 _RETRY_SECONDS: Final = 1.0
