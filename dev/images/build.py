@@ -55,4 +55,5 @@ def build_image(
             for older in archive.parent.glob("flowmachine-*.tar"):
                 older.unlink()
             buildah.save(name, archive, name)
+            buildah.prune()
     return Image(name, archive)

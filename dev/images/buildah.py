@@ -39,6 +39,10 @@ class Buildah:
         """Return the id of an image: the digest of its configuration, and with it of all its layers."""
         return self._run("inspect", "--type=image", "--format={{.FromImageID}}", tag).strip()
 
+    def prune(self) -> None:
+        """Forget images that have no name any more: those that a newer one of the same name took it from."""
+        self._run("rmi", "--prune", "--force")
+
     def _run(self, command: str, *arguments: str) -> str:
         storage = (f"--root={self.storage / 'root'}", f"--runroot={self.storage / 'run'}", "--storage-driver=overlay")
         return run_step(self.program, *storage, command, *arguments)
