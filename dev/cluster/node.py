@@ -38,13 +38,14 @@ _PACKAGES = {
 _IMPORT_SECONDS_MAX = 300
 
 
-def ensure_node_programs(report: Report) -> None:
-    """Install what a node needs, or say what is missing."""
+def ensure_node_programs(report: Report) -> Path:
+    """Install what a node needs, or say what is missing; returns the file with the image that every pod begins with."""
     if os.geteuid() != 0:
         message = "A node needs root: containers, links and cgroups are made."
         raise ToolMissingError(message)
     try:
         ensure_programs(_PACKAGES, report)
+        return build_pause_image(report)
     except ImageToolMissingError as error:
         raise ToolMissingError(str(error)) from error
     except ImageError as error:
@@ -78,12 +79,7 @@ class Node:
 
     def load_pause_image(self) -> None:
         """Give containerd the image that every pod begins with."""
-        try:
-            self.load_image(build_pause_image(self.report))
-        except ImageToolMissingError as error:
-            raise ToolMissingError(str(error)) from error
-        except ImageError as error:
-            raise ClusterError(str(error)) from error
+        self.load_image(ensure_node_programs(self.report))
 
     def load_image(self, archive: Path) -> None:
         """Import an image from a file, under the name that the file gives it."""
