@@ -154,6 +154,7 @@ async def test_three_brokers_survive_the_crash_and_the_pause_of_one(kafka_cluste
     assert sorted(record.value or b"" for record in records) == [b"0", b"1", b"2"]
 
 
+@pytest.mark.usefixtures("kafka_broker")  # skips where there is no Java
 def test_brokers_end_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, time; from dev.kafka import *\n"
