@@ -233,8 +233,9 @@ def _describe(node: Schema) -> str:
     text, default = str(node.get("description") or ""), node.get("default")
     if default is None or default in ("", [], {}):
         return text
-    shown = str(default).lower() if isinstance(default, bool) else default
-    listed = ", ".join(map(str, as_array(default))) or shown
+    values = as_array(default) or [str(default).lower() if isinstance(default, bool) else default]
+    # Marked as code: some begin with underscores or end with a full stop.
+    listed = ", ".join(f"`{value}`" if isinstance(value, str) else str(value) for value in values)
     return f"{text} Default: {listed}."
 
 

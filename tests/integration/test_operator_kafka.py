@@ -3,17 +3,30 @@
 import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aiokafka.admin import NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from dev.kafka import KafkaCluster
 from flowmachine_operator.kinds import DEPLOYMENT
-from tests.support.kafka import KafkaBroker, StartCluster, admin_client, create_topics, unique_name
+from tests.support.kafka import KafkaBroker, StartCluster, admin_client, create_topics, start_test_broker, unique_name
 from tests.support.operator import Lab, flow_machine, topics_for, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
+
+
+OF_THE_TOPIC = 1
+"""Where a setting comes from, as Kafka's protocol has it: not from the broker."""
+
+
+@pytest.fixture(scope="module")
+def three_brokers() -> Iterator[KafkaCluster]:
+    cluster = start_test_broker(brokers=3)
+    yield cluster
+    cluster.close()
 
 
 def secret(name: str, **values: str) -> dict[str, Any]:
@@ -27,17 +40,54 @@ async def secrets_mark(lab: Lab) -> str:
     return mark
 
 
-async def test_internal_topics_are_made_as_told(lab: Lab, kafka_broker: KafkaBroker) -> None:
+async def read_topics(bootstrap: str, names: list[str]) -> dict[str, tuple[int, int, dict[str, str]]]:
+    """Partitions, replicas and the topic's own settings, as the brokers have them."""
+    async with admin_client(bootstrap) as admin:
+        described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(names)}
+        answers: list[Any] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, n) for n in names])
+    own = {
+        name: {key: value for key, value, _, source, *_ in entries if source == OF_THE_TOPIC}
+        for answer in answers
+        for _, _, _, name, entries in answer.resources
+    }
+    return {name: (len(parts), len(parts[0]["replicas"]), own[name]) for name, parts in described.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "told"),
+    [
+        ({}, 3, {}),
+        ({"replicationFactor": 2, "minInSyncReplicas": 2}, 2, {"min.insync.replicas": "2"}),
+    ],
+)
+async def test_internal_topics_are_made_as_told(
+    lab: Lab, three_brokers: KafkaCluster, settings: dict[str, int], replicas: int, told: dict[str, str]
+) -> None:
     await lab.start_operator()
-    prefix = await topics_for(kafka_broker.bootstrap, partitions=3)
-    own = f"{unique_name('own')}."
-    settings = {"internalTopics": {"prefix": own, "minInSyncReplicas": 1}, "homePartitions": 3}
-    await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, settings=settings))
+    prefix = await topics_for(three_brokers.bootstrap, partitions=3)
+    stem = unique_name("own")
+    internal = {"prefix": f"{stem}.", **settings}
+    manifest = flow_machine(
+        "orders", three_brokers.bootstrap, prefix=prefix, settings={"internalTopics": internal, "homePartitions": 5}
+    )
+    await lab.apply(manifest)
     await lab.until_ready("orders")
-    names = [f"{own}{lab.namespace}.orders.{part}" for part in ("intake", "sagas", "unmatched")]
-    async with admin_client(kafka_broker.bootstrap) as admin:
-        described = {topic["topic"]: topic for topic in await admin.describe_topics(names)}
-        assert {name: len(described[name]["partitions"]) for name in names} == dict.fromkeys(names, 3)
+    intake, sagas, unmatched = (f"{stem}.{lab.namespace}.orders.{part}" for part in ("intake", "sagas", "unmatched"))
+    assert await read_topics(three_brokers.bootstrap, [intake, sagas, unmatched]) == {
+        intake: (5, replicas, {"cleanup.policy": "delete", **told}),
+        sagas: (
+            5,
+            replicas,
+            {
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.3",
+                "segment.bytes": str(64 * 1024 * 1024),
+                "segment.ms": str(3600 * 1000),
+                **told,
+            },
+        ),
+        unmatched: (5, replicas, {"cleanup.policy": "delete", "retention.ms": str(7 * 24 * 3600 * 1000), **told}),
+    }
 
 
 async def test_expected_topics_are_not_made(lab: Lab, kafka_broker: KafkaBroker) -> None:

@@ -104,7 +104,9 @@ class FlowMachineSpec(Model):
 
     machine: MachineDefinition = Field(description="The state machine that every saga follows.")
     channels: tuple[Channel, ...] = Field(
-        description="The ways to the services.", min_length=1, max_length=CHANNELS_MAX
+        description="Where commands go, and where events come from: Kafka topics or HTTP endpoints.",
+        min_length=1,
+        max_length=CHANNELS_MAX,
     )
     persistence: Persistence = Field(
         default_factory=Persistence, description="Where a copy of every saga is kept for others to read."
@@ -131,7 +133,9 @@ class FlowMachine(Model):
     )
     kind: OneOf["FlowMachine"] = Field(description="Always `FlowMachine`.")
     metadata: Metadata = Field(description="Name, labels and annotations.")
-    spec: FlowMachineSpec = Field(description="What is to run.")
+    spec: FlowMachineSpec = Field(
+        description="What is to run: the machine, its ways to the services, and how its engines run."
+    )
 
     @model_validator(mode="before")
     @classmethod

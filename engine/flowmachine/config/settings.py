@@ -141,7 +141,7 @@ class Scaling(Model):
     """How many engines run; without any field as many as there are partitions."""
 
     max_replicas: Annotated[StrictInt, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="At most this many engines."
+        default=None, description="At most this many engines; by default as many as the input topics have partitions."
     )
     replicas: Annotated[StrictInt, Field(ge=0, le=4096)] | None = Field(
         default=None, description="Exactly this many engines, whatever the number of partitions; 0 pauses the machine."
