@@ -99,11 +99,11 @@ class MachineDefinition(Model):
         default="__created__", description="Label recorded in the history for a saga's creation."
     )
     states: Annotated[tuple[State, ...], Field(min_length=1, max_length=STATES_MAX)] = Field(
-        description="All states: the command that is sent when a saga enters one, and the events that lead on."
+        description="All states of the machine."
     )
     business_states: Annotated[tuple[BusinessState, ...], Field(min_length=1, max_length=BUSINESS_ENTRIES_MAX)] = Field(
-        description="The stages that states belong to, as the business sees them; several states may be one stage."
+        description="The stages that states belong to."
     )
     business_events: tuple[BusinessEvent, ...] = Field(
-        default=(), description="What transitions stand for, as the business sees it.", max_length=BUSINESS_ENTRIES_MAX
+        default=(), description="The occurrences that transitions stand for.", max_length=BUSINESS_ENTRIES_MAX
     )
