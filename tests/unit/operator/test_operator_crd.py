@@ -134,9 +134,9 @@ def test_every_field_has_a_description() -> None:
 def test_no_default_is_set() -> None:
     """The API server would write it into stored objects."""
     assert [path for path, node in nodes(SCHEMA) if "default" in node] == []
-    assert find(SPEC, "settings.retention.finished")["description"].endswith("Default: 1h.")
-    assert find(SPEC, "settings.alignPartitioners")["description"].endswith("Default: java, kafkajs-legacy.")
-    assert find(SPEC, "settings.internalTopics.create")["description"].endswith("Default: true.")
+    assert find(SPEC, "settings.retention.finished")["description"].endswith("Default: `1h`.")
+    assert find(SPEC, "settings.alignPartitioners")["description"].endswith("Default: `java`, `kafkajs-legacy`.")
+    assert find(SPEC, "settings.internalTopics.create")["description"].endswith("Default: `true`.")
 
 
 def test_every_field_of_the_models_is_there() -> None:
