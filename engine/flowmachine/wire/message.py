@@ -50,6 +50,11 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_message(value: bytes | None) -> Message:
     """The message in a record's value. Raises MalformedError."""
+    if value and len(value) <= 2 * DEPTH_MAX:  # too short to be nested too deep
+        try:
+            return _decode_strictly(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass  # the way below says what is wrong, if anything is
     return decode_json(_decode, value)
 
 

@@ -1,5 +1,6 @@
 """The record of the `sagas` topic: key = saga id, value = the saga as JSON (`docs/saga-record.md`)."""
 
+from collections.abc import Callable
 from typing import final
 
 import msgspec
@@ -7,7 +8,8 @@ import msgspec
 from flowmachine.core.saga import RECORD_VERSION, Saga
 from flowmachine.errors import InvariantError
 
-_encode = msgspec.json.Encoder().encode
+encode_saga: Callable[[Saga], bytes] = msgspec.json.Encoder().encode
+"""The record's value."""
 _decode_saga = msgspec.json.Decoder(Saga).decode
 
 
@@ -29,11 +31,6 @@ class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 _decode_head = msgspec.json.Decoder(Head).decode
-
-
-def encode_saga(saga: Saga) -> bytes:
-    """The record's value."""
-    return _encode(saga)
 
 
 def decode_saga(value: bytes) -> Saga:
