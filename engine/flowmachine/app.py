@@ -118,6 +118,7 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
             settings=EngineSettings(
                 command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
                 retention_finished_ms=settings.retention.finished_ms,
+                has_command_ids=settings.delivery == "atLeastOnce" and isinstance(log, KafkaLog),
                 batch=BatchSettings(settings.batch.max_records, settings.batch.linger_ms),
                 delivery=DeliverySettings(settings.rest.attempts_max, settings.rest.side_effect_attempts_max),
             ),
@@ -266,7 +267,10 @@ def build_log(resource: FlowMachine, options: RunOptions, access: KafkaAccess | 
             home_partitions=resource.spec.settings.home_partitions or 4,
         )
     legacy_groups = {topic: name for topic, name in input_groups(resource).items() if name != group}
-    return KafkaLog(KafkaLogSettings(access.connection, topic_names(resource), group, legacy_groups))
+    is_direct = resource.spec.settings.delivery == "atLeastOnce"
+    return KafkaLog(
+        KafkaLogSettings(access.connection, topic_names(resource), group, legacy_groups, is_direct=is_direct)
+    )
 
 
 def describe_log(resource: FlowMachine, options: RunOptions) -> str:

@@ -101,7 +101,7 @@ class PartitionLog(Protocol):
         ...
 
     async def commit(self, transaction: Transaction) -> None:
-        """Make a transaction visible, whole.
+        """Make a transaction visible, whole; an empty one may only tell what has gone wrong since the last.
 
         Raises FencedError (another engine has opened the partition), TransientError (unknown whether it became visible:
         open the partition again to find out).

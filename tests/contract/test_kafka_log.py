@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaProducer
 
 from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettings, TopicNames
 from flowmachine.ports import Log
+from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
 from tests.contract.log_contract import (
     HOME_PARTITIONS,
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.kafka
 
 
 class KafkaHarness(LogHarness):
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, *, is_direct: bool = False) -> None:
         name = unique_name("contract")
         self._bootstrap = bootstrap
         self._logs: list[KafkaLog] = []
@@ -41,6 +42,7 @@ class KafkaHarness(LogHarness):
                 home_partitions=HOME_PARTITIONS,
             ),
             name,
+            is_direct=is_direct,
         )
 
     @property
@@ -77,7 +79,7 @@ class KafkaHarness(LogHarness):
             await producer.stop()
 
     async def read_committed(self, topic: str) -> Sequence[InputRecord]:
-        return await read_all(self._bootstrap, topic)
+        return [record for record in await read_all(self._bootstrap, topic) if not is_control(record.key)]
 
     async def close(self) -> None:
         for log in self._logs:
@@ -94,6 +96,17 @@ async def harness(kafka_broker: KafkaBroker) -> AsyncGenerator[KafkaHarness]:
 
 class TestKafkaLog(LogContract):
     pass
+
+
+class TestKafkaLogWithoutTransactions(LogContract):
+    may_repeat = True
+
+    @pytest.fixture
+    async def harness(self, kafka_broker: KafkaBroker) -> AsyncGenerator[KafkaHarness]:
+        made = KafkaHarness(kafka_broker.bootstrap, is_direct=True)
+        await made.create_topics()
+        yield made
+        await made.close()
 
 
 async def test_the_intake_s_end_is_behind_an_open_transaction_too(

@@ -2,14 +2,16 @@
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from flowmachine.adapters.kafka.membership import SESSION_TIMEOUT_MS
+from flowmachine.wire.journal import JOURNAL_KEY
 from tests.support.engines import assert_audit_is_clean, engines, running_partitions
 from tests.support.eventually import eventually
-from tests.support.kafka import KafkaBroker
+from tests.support.kafka import KafkaBroker, read_all
 from tests.support.kills import kill_and_restart
 from tests.support.orders import (
     FinalStates,
@@ -23,6 +25,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 SAGAS = 100_000
 SAGAS_PER_CHANGE = 2_000
+SMALL_SAGAS, SMALL_BATCH, SMALL_SECONDS = 1_000, 100, 12
+"""Batches that fit one record batch, so that they go without a transaction where they may."""
 CHANGES = 8
 """How often an engine joins, leaves or dies while sagas run."""
 
@@ -43,6 +47,33 @@ async def test_every_saga_completes_exactly_once_while_the_engine_is_killed(
             stop.set()
             assert await killer >= 3
     await assert_exactly_once(orders, ids, finals)
+    await assert_audit_is_clean(orders.file, len(ids))
+
+
+@pytest.mark.timeout(600)
+async def test_sagas_are_exact_without_transactions_while_the_engine_is_killed(
+    kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    """Commands may come again after a kill, each with the id that it had."""
+    orders = await prepare_orders(
+        kafka_broker.bootstrap, tmp_path, delivery="atLeastOnce", batch={"maxRecords": SMALL_BATCH}
+    )
+    finals = FinalStates(orders)
+    with engines(orders.file, 1) as (engine,):
+        await asyncio.to_thread(engine.start)
+        stop = asyncio.Event()
+        async with running_participants(orders):
+            killer = asyncio.create_task(kill_and_restart(engine, stop))
+            ids: list[str] = []
+            until = time.monotonic() + SMALL_SECONDS
+            while time.monotonic() < until:
+                ids += await create_sagas(orders, SMALL_SAGAS, prefix=f"saga-{len(ids)}")
+                await finals.wait_for(ids, timeout_seconds=120)
+            stop.set()
+            assert await killer >= 2
+    keys = {record.key for record in await read_all(orders.bootstrap, orders.sagas)}
+    assert JOURNAL_KEY in keys, "no batch went without a transaction"
+    await assert_exactly_once(orders, ids, finals, drops_repeats=True)
     await assert_audit_is_clean(orders.file, len(ids))
 
 

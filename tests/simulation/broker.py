@@ -62,6 +62,9 @@ class Broker:
         self.partitions: dict[str, list[PartitionData]] = {}
         self.committed: dict[Place, int] = {}
         self.epochs = [0] * home_partitions
+        self.direct_epochs = [0] * home_partitions
+        self._epochs_known: dict[tuple[Place, int], int] = {}
+        """(partition, home) -> the highest epoch of the home's direct producers that has written there."""
         self.transactions: dict[int, BrokerTransaction] = {}
         """The latest of each home partition."""
         self.group = Group(home_partitions, history)
@@ -171,6 +174,23 @@ class Broker:
 
         for place in tuple(left):
             loop.call_later(self._draw_delay(), mark, place)
+
+    # --- without transactions -----------------------------------------------------------------------------------------
+
+    def init_direct(self, home: int) -> int:
+        """The epoch of a new direct producer; a partition refuses the former ones once this one has written there."""
+        self.direct_epochs[home] += 1
+        return self.direct_epochs[home]
+
+    def produce_direct(self, home: int, epoch: int, place: Place, records: Sequence[OutputRecord]) -> list[int]:
+        """Append one record batch, whole."""
+        known = self._epochs_known.get((place, home), 0)
+        if epoch < known:
+            raise FencedError(f"home {home}: direct epoch {epoch} is over in {place[0]}/{place[1]}, this is {known}")
+        self._epochs_known[place, home] = epoch
+        return self.append(records)
+
+    # --- ends of transactions -----------------------------------------------------------------------------------------
 
     def _give_up(self, transaction: BrokerTransaction) -> None:
         if transaction.state == "open":

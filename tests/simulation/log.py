@@ -12,6 +12,7 @@ from typing import TypeVar
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import TransientError
 from flowmachine.ports import Assignment, Source, Topics, Transaction
+from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
 from tests.simulation.broker import Broker, BrokerTransaction, Place
 from tests.simulation.network import Network
@@ -133,8 +134,9 @@ class SimulatedPartitionLog:
                 f"restore home {self._home} from {position}",
                 lambda position=position: broker.read(place, position, _RESTORE_RECORDS),
             )
-            if records:
-                yield records
+            sagas = [record for record in records if not is_control(record.key)]
+            if sagas:
+                yield sagas
         self.restored_to = max(position, self.restored_to)
 
     async def changelog_end(self) -> int:
@@ -145,6 +147,8 @@ class SimulatedPartitionLog:
     async def commit(self, transaction: Transaction) -> None:
         if self.is_closed:
             raise TransientError("this home partition has been closed")
+        if not (transaction.records or transaction.next_offsets):
+            return
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
                 await self._commit(transaction)
@@ -198,10 +202,17 @@ class SimulatedPartitionLog:
 class SimulatedLog:
     """A machine's log, as one engine sees it."""
 
-    def __init__(self, broker: Broker, network: Network, names: Names) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        network: Network,
+        names: Names,
+        partition_log: type[SimulatedPartitionLog] = SimulatedPartitionLog,
+    ) -> None:
         self._broker = broker
         self._network = network
         self._names = names
+        self._partition_log = partition_log
         self._topics: Topics | None = None
 
     def _counts(self, topics: Sequence[str]) -> dict[str, int]:
@@ -248,8 +259,12 @@ class SimulatedLog:
                 await network.request(f"leave of {address}", lambda: broker.group.leave(address))
 
     async def open_partition(self, partition: int) -> SimulatedPartitionLog:
-        log = SimulatedPartitionLog(self._broker, self._network, self._names, self._started(), partition)
-        await log.open()
+        log = self._partition_log(self._broker, self._network, self._names, self._started(), partition)
+        try:
+            await log.open()
+        except BaseException:
+            await log.close()
+            raise
         return log
 
     async def append_intake(self, records: Sequence[OutputRecord]) -> Sequence[int]:

@@ -20,6 +20,7 @@ from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.engine import Engine
 from flowmachine.runtime.partition_task import PartitionTask
 from flowmachine.wire.log import InputRecord
+from tests.simulation.direct import DirectPartitionLog
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -107,6 +108,36 @@ def inputs_of_aborted_transactions_are_read() -> AbstractContextManager[object]:
     return patch.object(SimulatedSource, "fetch", fetch)
 
 
+# --- without transactions ---------------------------------------------------------------------------------------------
+
+
+def what_the_last_journal_holds_is_not_sent() -> AbstractContextManager[object]:
+    return patch.object(DirectPartitionLog, "unsent", lambda *_: [])
+
+
+def the_former_owner_is_not_fenced_in_the_changelog() -> AbstractContextManager[object]:
+    async def fence_direct(self: DirectPartitionLog) -> None:
+        self._direct_epoch = await self._network.request("epoch", lambda: self._broker.direct_epochs[self._home])
+
+    return patch.object(DirectPartitionLog, "fence_direct", fence_direct)
+
+
+@contextmanager
+def inputs_go_on_where_the_group_is_whatever_the_journal_says() -> Iterator[None]:
+    settle = DirectPartitionLog._settle
+
+    async def settle_alone(self: DirectPartitionLog, position: int) -> dict[Any, int]:
+        await settle(self, position)
+        return {}
+
+    with patch.object(DirectPartitionLog, "_settle", settle_alone):
+        yield
+
+
+def offsets_of_before_are_committed_behind_a_transaction_in_doubt() -> AbstractContextManager[object]:
+    return patch.object(DirectPartitionLog, "_raise_failure", lambda _: None)
+
+
 # --- the partition task -----------------------------------------------------------------------------------------------
 
 
@@ -118,7 +149,8 @@ def a_plan_is_confirmed_before_its_commit() -> Iterator[None]:
         self.partition.confirm(plan)
         return start(self, log, plan, records)
 
-    async def finish(self: PartitionTask, commit: Any) -> None:
+    async def finish(self: PartitionTask, log: Any, commit: Any) -> None:
+        del log
         seconds = await commit.task
         if not commit.plan.is_empty:
             self._report(commit.plan, seconds)
@@ -134,9 +166,9 @@ def a_plan_is_confirmed_before_its_commit() -> Iterator[None]:
 def memory_keeps_what_a_failed_commit_was_to_make_true() -> AbstractContextManager[object]:
     finish = PartitionTask._finish
 
-    async def finish_always(self: PartitionTask, commit: Any) -> None:
+    async def finish_always(self: PartitionTask, log: Any, commit: Any) -> None:
         try:
-            await finish(self, commit)
+            await finish(self, log, commit)
         except TransientError:
             self.partition.confirm(commit.plan)
             raise
@@ -249,6 +281,10 @@ MUTATIONS: dict[str, Mutation] = {
         offsets_are_read_before_the_fence,
         a_restore_ends_where_the_changelog_ended_before_the_fence,
         inputs_of_aborted_transactions_are_read,
+        what_the_last_journal_holds_is_not_sent,
+        the_former_owner_is_not_fenced_in_the_changelog,
+        inputs_go_on_where_the_group_is_whatever_the_journal_says,
+        offsets_of_before_are_committed_behind_a_transaction_in_doubt,
         a_plan_is_confirmed_before_its_commit,
         memory_keeps_what_a_failed_commit_was_to_make_true,
         an_unanswered_commit_is_sent_again,

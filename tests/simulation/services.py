@@ -13,7 +13,7 @@ from tests.simulation.world import COMMANDS, EVENTS, NAMES, World
 ANSWERS = {
     "executePayment": ("paymentExecuted",),
     "prepareOrder": ("orderPrepared",),
-    "packOrder": ("orderPacked", "orderShipped"),
+    "packOrder": ("orderPacked", "parcelScanned", "orderShipped"),
     "deliverOrder": ("orderDelivered",),
 }
 _PARTITIONERS = (home, home, kafkajs_legacy, crc32)

@@ -7,11 +7,13 @@ from random import Random
 import pytest
 
 from flowmachine.ports import Log
+from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
 from tests.contract.log_contract import HOME_PARTITIONS, OUTPUT_PARTITIONS, WIDE_PARTITIONS, ContractTopics, LogContract
 from tests.simulation.broker import Broker
+from tests.simulation.direct import DirectPartitionLog
 from tests.simulation.history import History
-from tests.simulation.log import Names, SimulatedLog
+from tests.simulation.log import Names, SimulatedLog, SimulatedPartitionLog
 from tests.simulation.loop import EPOCH_MS
 from tests.simulation.network import Network
 
@@ -19,6 +21,8 @@ MARKER_SECONDS = 0.005
 
 
 class SimulatedHarness:
+    partition_log: type[SimulatedPartitionLog] = SimulatedPartitionLog
+
     def __init__(self) -> None:
         history = History(lambda: 0.0)
         self.topics = ContractTopics("m.intake", "m.sagas", "m.unmatched", "input", "wide", "output")
@@ -35,7 +39,7 @@ class SimulatedHarness:
 
     async def make_log(self) -> Log:
         names = Names("m.intake", "m.sagas", "m.unmatched", ("input", "wide"), ("output",))
-        log = SimulatedLog(self._broker, Network("engine", self._random, self._history), names)
+        log = SimulatedLog(self._broker, Network("engine", self._random, self._history), names, self.partition_log)
         await log.start()
         return log
 
@@ -44,7 +48,7 @@ class SimulatedHarness:
 
     async def read_committed(self, topic: str) -> Sequence[InputRecord]:
         await asyncio.sleep(MARKER_SECONDS)  # a commit is decided before it shows, on Kafka too
-        return self._broker.read_all(topic)
+        return [record for record in self._broker.read_all(topic) if not is_control(record.key)]
 
 
 @pytest.fixture
@@ -54,3 +58,12 @@ def harness() -> SimulatedHarness:
 
 class TestSimulatedLog(LogContract):
     pass
+
+
+class TestSimulatedLogWithoutTransactions(LogContract):
+    may_repeat = True
+
+    @pytest.fixture
+    def harness(self, harness: SimulatedHarness) -> SimulatedHarness:
+        harness.partition_log = DirectPartitionLog
+        return harness

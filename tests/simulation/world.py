@@ -21,8 +21,9 @@ from flowmachine.runtime.gateway import Gateway, GatewaySettings
 from flowmachine.runtime.partition_task import BatchSettings
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 from tests.simulation.broker import Broker
+from tests.simulation.direct import DirectPartitionLog
 from tests.simulation.history import History
-from tests.simulation.log import Names, SimulatedLog
+from tests.simulation.log import Names, SimulatedLog, SimulatedPartitionLog
 from tests.simulation.loop import NOBODY, Process, SimulatedLoop
 from tests.simulation.network import Network
 from tests.support.builders import command, machine, state, transition
@@ -39,7 +40,10 @@ _T = TypeVar("_T")
 
 
 def shop() -> Machine:
-    """Two commands through the log, one over HTTP with a side command, and two events in a row without a command."""
+    """Two commands through the log, one over HTTP with a side command, and three events in a row without a command.
+
+    One of the events leads back into its state: there, an input that is applied twice is no duplicate.
+    """
     return machine(
         state(
             "paying",
@@ -50,7 +54,7 @@ def shop() -> Machine:
         ),
         state("preparing", transition("orderPrepared", "packing"), sends=command("prepareOrder", "rest")),
         state("packing", transition("orderPacked", "shipping"), sends=command("packOrder")),
-        state("shipping", transition("orderShipped", "delivering")),
+        state("shipping", transition("parcelScanned", "shipping"), transition("orderShipped", "delivering")),
         state("delivering", transition("orderDelivered", "delivered"), sends=command("deliverOrder")),
         state("delivered", is_final=True),
         state("failed", is_final=True),
@@ -82,13 +86,19 @@ class EngineHost:
         self.process = Process(self.address)
         world.processes.append(self.process)
         self.engine = Engine(
-            log=SimulatedLog(world.broker, self.network, NAMES),
+            log=SimulatedLog(
+                world.broker,
+                self.network,
+                NAMES,
+                DirectPartitionLog if world.is_direct else SimulatedPartitionLog,
+            ),
             machine=world.machine,
             settings=EngineSettings(
                 command_topics=COMMAND_TOPICS,
                 retention_finished_ms=RETENTION_MS,
                 record_bytes_max=RECORD_BYTES_MAX,
                 batch=world.batch,
+                has_command_ids=world.is_direct,
                 delivery=DeliverySettings(attempts_max=100_000, side_attempts_max=100_000, pause_seconds_max=2.0),
             ),
             observer=RecordingObserver(),
@@ -156,6 +166,8 @@ class World:
         self.history = History(self.loop.time)
         self.machine = shop()
         draw = self.random
+        self.is_direct = draw.random() < 0.5
+        """`delivery: atLeastOnce`."""
         self.batch = BatchSettings(records_max=draw.choice((1, 2, 5, 1000)), linger_ms=draw.choice((0, 5, 50)))
         self.broker = Broker(
             wall_ms=self.loop.wall_ms,

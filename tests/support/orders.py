@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.participants import Command, Event, KafkaTransport, Participant
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
-from flowmachine.wire.message import decode_message
+from flowmachine.wire.journal import is_control
+from flowmachine.wire.message import COMMAND_ID_HEADER, decode_message
 from flowmachine.wire.record import decode_head
 from tests.support.kafka import create_topics, unique_name
 
@@ -221,6 +222,8 @@ class FinalStates:
             await consumer.stop()
 
     def _note(self, key: bytes, value: bytes | None) -> None:
+        if is_control(key):
+            return
         self.records[key.decode()] += 1
         if value is not None:
             head = decode_head(value)
@@ -228,8 +231,14 @@ class FinalStates:
                 self.by_saga[key.decode()].add(head.current_state)
 
 
-async def read_commands(orders: Orders, expected: int | None, *, timeout_seconds: float = 120) -> dict[str, list[str]]:
-    """Labels of the visible commands by saga, in the order of the topic; reads to the topic's end, not to a number."""
+async def read_commands(
+    orders: Orders, expected: int | None, *, drops_repeats: bool = False, timeout_seconds: float = 120
+) -> dict[str, list[str]]:
+    """Labels of the visible commands by saga, in the order of the topic; reads to the topic's end, not to a number.
+
+    `drops_repeats`: as a receiver does that has had a command of the same id; what it drops must be the same.
+    """
+    had: dict[bytes, bytes] = {}
     consumer = AIOKafkaConsumer(
         bootstrap_servers=orders.bootstrap,
         group_id=None,
@@ -249,6 +258,12 @@ async def read_commands(orders: Orders, expected: int | None, *, timeout_seconds
             while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
+                        if drops_repeats:
+                            command_id = dict(record.headers)[COMMAND_ID_HEADER]
+                            if command_id in had:
+                                assert had[command_id] == record.value, f"two commands with id {command_id!r}"
+                                continue
+                            had[command_id] = record.value
                         labels[record.key.decode()].append(decode_message(record.value).message_label)
     finally:
         await consumer.stop()
@@ -258,13 +273,19 @@ async def read_commands(orders: Orders, expected: int | None, *, timeout_seconds
 
 
 async def assert_exactly_once(
-    orders: Orders, ids: Sequence[str], finals: FinalStates, *, may_have_more: bool = False
+    orders: Orders,
+    ids: Sequence[str],
+    finals: FinalStates,
+    *,
+    may_have_more: bool = False,
+    drops_repeats: bool = False,
 ) -> None:
     """Each saga in one final state, each command once and in order; `may_have_more`: of other sagas too."""
     wrong_finals = {
         saga_id: finals.by_saga.get(saga_id) for saga_id in ids if finals.by_saga.get(saga_id) != {"delivered"}
     }
     assert not wrong_finals, f"sagas without exactly one final state: {dict(list(wrong_finals.items())[:5])}"
-    labels = await read_commands(orders, None if may_have_more else len(COMMANDS) * len(ids))
+    expected = None if may_have_more else len(COMMANDS) * len(ids)
+    labels = await read_commands(orders, expected, drops_repeats=drops_repeats)
     wrong = {saga_id: labels.get(saga_id) for saga_id in ids if labels.get(saga_id) != COMMANDS}
     assert not wrong, f"commands lost, doubled or out of order: {dict(list(wrong.items())[:5])}"

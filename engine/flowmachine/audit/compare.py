@@ -10,7 +10,7 @@ from flowmachine.audit.replay import Applied
 from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.wire.log import InputRecord
-from flowmachine.wire.message import MalformedError, decode_message, encode_message
+from flowmachine.wire.message import COMMAND_ID_HEADER, MalformedError, decode_message, encode_message
 
 _COMPARED = (
     "revision",
@@ -79,12 +79,30 @@ def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], 
             for topic in scope.command_topics.get(command.channel, ()):
                 expected.setdefault(topic, []).append((command.label, value))
     sent: dict[str, list[InputRecord]] = {}
-    for record in saga.commands:
+    for record in _without_repeats(saga.commands):
         sent.setdefault(record.topic, []).append(record)
     findings: list[Finding] = []
     for topic in sorted({*expected, *sent}):
         findings += _judge_topic(scope, saga, topic, expected.get(topic, []), sent.get(topic, []), created_at)
     return findings
+
+
+def _without_repeats(commands: Sequence[InputRecord]) -> list[InputRecord]:
+    """The commands as a receiver takes them: of those that are the same under the same id, only the first.
+
+    Without transactions a command may be written again after a crash; with them none has an id.
+    """
+    seen: dict[tuple[str, bytes], bytes | None] = {}
+    kept: list[InputRecord] = []
+    for record in commands:
+        command_id = next((value for name, value in record.headers if name == COMMAND_ID_HEADER), None)
+        if command_id is not None:
+            place = (record.topic, command_id)
+            if place in seen and seen[place] == record.value:
+                continue
+            seen.setdefault(place, record.value)
+        kept.append(record)
+    return kept
 
 
 def _judge_topic(

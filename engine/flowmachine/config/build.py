@@ -92,7 +92,14 @@ def check_resource(resource: FlowMachine) -> list[Finding]:
         business_states=tuple(entry.id for entry in spec.machine.business_states),
         business_events=tuple(entry.id for entry in spec.machine.business_events),
     )
-    return check_machine(build_machine(resource), declared)
+    return [*check_machine(build_machine(resource), declared), *_check_delivery(spec)]
+
+
+def _check_delivery(spec: FlowMachineSpec) -> list[Finding]:
+    if spec.settings.delivery == "exactlyOnce" or any(channel.kafka for channel in spec.channels):
+        return []
+    message = "without a Kafka channel the log is a file, which needs no transactions of Kafka: it is exact anyhow"
+    return [Finding("settings.delivery", "without-effect", message, "warning")]
 
 
 class _Builder:

@@ -132,6 +132,12 @@ class Settings(Model):
         description="Partitions of the engine's own topics when they are created; by default the highest count among "
         "the input topics. Later changes have no effect.",
     )
+    delivery: OneOf["exactlyOnce", "atLeastOnce"] = Field(
+        default="exactlyOnce",
+        description="How commands reach Kafka. `atLeastOnce` is faster: small batches need no transaction, and after a "
+        "crash a command may be written again, with the same id in the header `flowmachine-command-id`. Sagas are "
+        "exact either way.",
+    )
     batch: Batch = Field(default_factory=Batch, description="How many records share one Kafka transaction.")
     rest: RestSettings = Field(default_factory=RestSettings, description="How commands over HTTP are sent.")
     http: HttpSettings = Field(default_factory=HttpSettings, description="The engine's own HTTP server.")

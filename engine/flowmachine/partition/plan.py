@@ -23,8 +23,8 @@ from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held, is_
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.sagas import PartitionSagas
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
-from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
-from flowmachine.wire.message import MalformedError, decode_message, encode_message
+from flowmachine.wire.log import Headers, InputRecord, OutputRecord, StoredRecord
+from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_message
 from flowmachine.wire.record import decode_saga, encode_saga, is_awaited_record
 from flowmachine.wire.unmatched import encode_unmatched, format_origin
 
@@ -50,6 +50,8 @@ class PartitionSettings(msgspec.Struct, frozen=True):
     record_bytes_max: int
     is_read_through: bool = False
     """Events of sagas that are not known wait until a store has been asked."""
+    has_command_ids: bool = False
+    """Commands carry an id: their log may write them more than once."""
     aligned_topics: frozenset[str] = frozenset()
     """Topics with as many partitions as there are homes: a saga's commands go to the partition of its home's number."""
 
@@ -338,12 +340,15 @@ class _Batch:
         largest = len(value)
         records = self.records
         count_before = len(records)
-        for command in decision.commands:
+        headers: Headers = ()
+        for number, command in enumerate(decision.commands):
             text = encode_message(command.label, command.payload)
             if len(text) > largest:
                 largest = len(text)
+            if self.settings.has_command_ids:
+                headers = command_headers(key, saga.seq, number)
             for topic, partition in self.command_places[command.channel]:
-                records.append(OutputRecord(topic, key, text, partition))
+                records.append(OutputRecord(topic, key, text, partition, headers))
         if len(key) + largest > self.settings.record_bytes_max:
             del records[count_before:]
             return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"

@@ -38,6 +38,7 @@ class EngineSettings:
     retention_finished_ms: int = 3_600_000
     record_bytes_max: int = 1_000_000
     batch: BatchSettings = field(default_factory=BatchSettings)
+    has_command_ids: bool = False
     delivery: DeliverySettings = field(default_factory=DeliverySettings)
 
 
@@ -177,6 +178,7 @@ class Engine:
             retention_finished_ms=self._settings.retention_finished_ms,
             is_read_through=self._read_through is not None,
             record_bytes_max=self._settings.record_bytes_max,
+            has_command_ids=self._settings.has_command_ids,
         )
         return PartitionTask(
             log=self.log,

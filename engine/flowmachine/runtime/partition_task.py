@@ -178,7 +178,6 @@ class PartitionTask:
                 return
             await self._run_batches(log)
         finally:
-            self._restored_to = max(self._restored_to, log.restored_to)
             self._sources, self._intake = (), None
             for reader in readers:
                 reader.cancel()
@@ -202,6 +201,7 @@ class PartitionTask:
             if position % RESTORE_STRIDE == 0:
                 await asyncio.sleep(0)
         seconds = (self._clock() - started_ms) / 1000
+        self._restored_to = max(self._restored_to, log.restored_to)
         self._observer.restored(self.number, count, seconds)
         self._count_sagas()
         _log.info(
@@ -234,14 +234,14 @@ class PartitionTask:
                 after = under_way.plan if under_way is not None else None
                 plan = self.partition.plan(records, internal, self._clock(), after=after)
                 if under_way is not None:
-                    await self._finish(under_way)
+                    await self._finish(log, under_way)
                 under_way = self._start_commit(log, plan, len(records))
                 await _either(under_way.task, self._inbox.full)
                 if under_way.task.done():
-                    await self._finish(under_way)
+                    await self._finish(log, under_way)
                     under_way = None
             if under_way is not None:
-                await self._finish(under_way)
+                await self._finish(log, under_way)
                 under_way = None
         finally:
             if under_way is not None:
@@ -256,20 +256,21 @@ class PartitionTask:
 
     def _start_commit(self, log: PartitionLog, plan: BatchPlan, records: int) -> "_Commit":
         async def commit() -> _Committed:
-            if plan.is_empty:
-                return _Committed(0.0, 0)
             loop = asyncio.get_running_loop()
             started = loop.time()
             await log.commit(Transaction(plan.records, plan.next_offsets))
+            if plan.is_empty:
+                return _Committed(0.0, 0)
             self._committed_at = loop.time()
             return _Committed(self._committed_at - started, self._clock())
 
         return _Commit(plan, records, asyncio.create_task(commit()))
 
-    async def _finish(self, commit: "_Commit") -> None:
+    async def _finish(self, log: PartitionLog, commit: "_Commit") -> None:
         """Wait for a commit and make its plan true in memory. Raises what the log ran into; the plan is then void."""
         committed = await commit.task
         self.partition.confirm(commit.plan)
+        self._restored_to = max(self._restored_to, log.restored_to)  # only now: what is not in memory must be read
         if not commit.plan.is_empty:
             self._report(commit.plan, committed)
         self._settled += commit.records

@@ -19,6 +19,7 @@ from flowmachine.core.saga import is_awaited
 from flowmachine.errors import ConfigurationError, InvariantError, TransientError
 from flowmachine.ports import Clock, Refused, SagaChanges, SagaCopy, SagaStore, StoreObserver
 from flowmachine.runtime.backoff import backoff
+from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord
 from flowmachine.wire.record import decode_saga
 
@@ -190,7 +191,7 @@ def _chunks(records: Sequence[InputRecord]) -> Iterator[list[SagaCopy]]:
     """The latest copy of each saga, in portions. Tombstones are not for stores: they keep what they have."""
     latest: dict[bytes, InputRecord] = {}
     for record in records:
-        if record.key and record.value:
+        if record.key and record.value and not is_control(record.key):
             latest[record.key] = record
     copies: list[SagaCopy] = []
     size = 0

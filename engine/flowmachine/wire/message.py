@@ -10,9 +10,11 @@ from typing import TypeVar, final
 import msgspec
 
 from flowmachine.core.definition import Payload, PayloadText
+from flowmachine.wire.log import Headers
 
 T = TypeVar("T")
 
+COMMAND_ID_HEADER = "flowmachine-command-id"
 DEPTH_MAX = 200
 """Levels of nesting. JSON libraries recurse, so a bound of our own gives the same answer everywhere."""
 
@@ -61,6 +63,11 @@ def decode_message(value: bytes | None) -> Message:
 def encode_message(label: str, payload: Payload | PayloadText) -> bytes:
     """A record's value for a command or an event."""
     return _encode(MessageText(label, payload))
+
+
+def command_headers(key: bytes, seq: int, number: int) -> Headers:
+    """The header by which a receiver knows a command that it has had: the `number`th of the saga's change `seq`."""
+    return ((COMMAND_ID_HEADER, b"%b:%d.%d" % (key, seq, number)),)
 
 
 def _decode(value: bytes) -> Message:

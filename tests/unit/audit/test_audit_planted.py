@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from flowmachine.core.saga import Saga
-from flowmachine.wire.message import encode_message
+from flowmachine.wire.message import COMMAND_ID_HEADER, encode_message
 from flowmachine.wire.record import encode_saga
 from tests.support.builders import (
     COMMANDS,
@@ -18,7 +18,7 @@ from tests.support.builders import (
     key_at_home,
     small_machine,
 )
-from tests.unit.audit.recording import Recording, at, with_json, with_value
+from tests.unit.audit.recording import Change, Recording, at, with_json, with_value
 
 STEPS = ("paymentExecuted", "orderPrepared", "orderDelivered")
 
@@ -39,6 +39,30 @@ def orders() -> Recording:
     assert recording.found() == []
     assert recording.reasons() == []
     return recording
+
+
+def with_id(command_id: bytes) -> Change:
+    return lambda record: msgspec.structs.replace(record, headers=((COMMAND_ID_HEADER, command_id),))
+
+
+def test_a_repeated_command_with_its_id_counts_once(orders: Recording) -> None:
+    first = orders.change(COMMANDS, 0, with_id(b"order-1:1.0"))
+    repeat = msgspec.structs.replace(first, headers=((COMMAND_ID_HEADER, b"order-1:1.0"),))
+    orders.put(repeat)
+    assert orders.found() == []
+
+
+@pytest.mark.parametrize(
+    ("command_id", "value", "kind"),
+    [(b"order-1:1.1", None, "command-doubled"), (b"order-1:1.0", encode_message("paint", {}), "command-unexpected")],
+)
+def test_a_command_that_repeats_under_another_id_or_with_another_content_is_found(
+    orders: Recording, command_id: bytes, value: bytes | None, kind: str
+) -> None:
+    first = orders.change(COMMANDS, 0, with_id(b"order-1:1.0"))
+    headers = ((COMMAND_ID_HEADER, command_id),)
+    repeat = orders.put(msgspec.structs.replace(first, headers=headers, value=value or first.value))
+    assert orders.found() == [(kind, at(repeat))]
 
 
 @pytest.fixture

@@ -161,6 +161,19 @@ def test_the_largest_machine_is_read_in_seconds() -> None:
     assert len(build_machine(resource).states) == 1000
 
 
+def test_without_kafka_the_delivery_has_no_effect() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["spec"]["channels"] = [
+        {"id": channel["id"], "rest": {"host": "h"}} for channel in document["spec"]["channels"]
+    ]
+    document["spec"]["settings"] = {"delivery": "atLeastOnce"}
+    found = [(finding.path, finding.code) for finding in check_resource(load_document(document, "x"))]
+    assert ("settings.delivery", "without-effect") in found
+    document["spec"]["settings"] = {"delivery": "exactlyOnce"}
+    found = [(finding.path, finding.code) for finding in check_resource(load_document(document, "x"))]
+    assert ("settings.delivery", "without-effect") not in found
+
+
 def test_unused_declarations_are_findings() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["spec"]["machine"]["businessStates"].append({"id": 7})

@@ -90,6 +90,7 @@ WHOLE: Final[dict[str, Any]] = {
         "retention": {"finished": "1h"},
         "internalTopics": {"prefix": "flowmachine.", "replicationFactor": 3, "minInSyncReplicas": 2, "create": True},
         "homePartitions": 4,
+        "delivery": "exactlyOnce",
         "batch": {"maxRecords": 1000, "lingerMs": 5},
         "rest": {"attemptsMax": 5, "sideEffectAttemptsMax": 5, "timeoutSeconds": 5, "concurrencyPerHost": 5},
         "http": {"bodyMaxBytes": 900000, "tokens": ["hunter2"], "corsOrigins": ["*"]},

@@ -114,6 +114,8 @@ class EmbeddedPartitionLog(PartitionLog):
         """As `PartitionLog.commit`."""
         if not self._is_open:
             raise TransientError("this home partition has been closed")
+        if not (transaction.records or transaction.next_offsets):
+            return
         now_ms = self._clock()
         await self._worker.write(
             lambda store: store.commit(

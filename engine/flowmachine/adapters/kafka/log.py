@@ -30,6 +30,8 @@ class KafkaLogSettings:
     names: TopicNames
     group: str
     legacy_groups: dict[str, str] = field(default_factory=dict)
+    is_direct: bool = False
+    """Small batches go without a transaction (`wire/journal.py`)."""
 
 
 class KafkaLog:
@@ -97,6 +99,7 @@ class KafkaLog:
             group=settings.group,
             legacy_groups=settings.legacy_groups,
             producer=self._producer,
+            is_direct=settings.is_direct,
         )
         log = KafkaPartitionLog(context, partition)
         try:

@@ -15,8 +15,10 @@ from flowmachine.audit.model import NEVER_MS, Scope, TopicPartition
 from flowmachine.cli.audit.spill import Role, Spill
 from flowmachine.cli.log_options import Advance
 from flowmachine.core.definition import Machine
+from flowmachine.core.partitioners import java_murmur2
 from flowmachine.wire.intake import is_reread
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.journal import JOURNAL_KEY, decode_journal, is_control
+from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
 
 HEAD_RECORDS = 16
 """The first records of a partition that has lost older ones; the latest of their times says since when it is whole."""
@@ -82,7 +84,8 @@ async def gather(
     """Read everything once. Raises ConfigurationError, TransientError."""
     counts = await log.partition_counts([topic for _, topic in topics.parts])
     sources = [(topic, partition) for topic in (*topics.inputs, topics.intake) for partition in range(counts[topic])]
-    committed = await log.committed(sources)
+    committed, unsent = await _positions(log, topics.sagas, counts, sources)
+    spill.add(Role.COMMAND, unsent)
     bounds = {
         (topic, partition): await log.bounds(topic, partition)
         for _, topic in topics.parts
@@ -98,15 +101,17 @@ async def gather(
             start, end = await log.bounds(topic, partition)
             head_ms: list[int] = []
             async for records in log.read(topic, partition, start, end):
-                spill.add(role, [record for record in records if not is_reread(record)])
+                is_changelog = role is Role.CHANGELOG
+                spill.add(role, [r for r in records if not (is_control(r.key) if is_changelog else is_reread(r))])
                 head_ms += [record.timestamp for record in records[: max(0, HEAD_RECORDS - len(head_ms))]]
-                if role is Role.CHANGELOG:
+                if is_changelog:
                     other_revision_until = max(other_revision_until, _other_revision_until(records, machine.revision))
                 advance(progress + records[-1].offset + 1 - start, total)
             progress += end - start
             advance(progress, total)
             if start > 0 and role is not Role.CHANGELOG:
                 retained[topic, partition] = max(head_ms, default=NEVER_MS)
+    committed_after, _ = await _positions(log, topics.sagas, counts, sources)
     return Scope(
         machine=machine,
         home_partitions=counts[topics.sagas],
@@ -118,17 +123,50 @@ async def gather(
         retention_finished_ms=topics.retention_finished_ms,
         now_ms=now_ms,
         committed=committed,
-        committed_after=await log.committed(sources),
+        committed_after=committed_after,
         retained_from_ms=retained,
         other_revision_until=other_revision_until,
         may_share_inputs=topics.may_share_inputs,
     )
 
 
+async def _positions(
+    log: LogReader, sagas: str, counts: Mapping[str, int], sources: Sequence[TopicPartition]
+) -> tuple[dict[TopicPartition, int], list[StoredRecord]]:
+    """How far the inputs have been handled, and commands that may still have to be sent.
+
+    That is the group's offsets and, where batches go without transactions, what the latest journal says beyond them:
+    the next engine sends its commands before anything else, so they count as sent.
+    """
+    homes = [(sagas, partition) for partition in range(counts[sagas])]
+    offsets = dict(await log.committed([*sources, *homes]))
+    unsent: list[StoredRecord] = []
+    for topic, partition in homes:
+        start = offsets.pop((topic, partition), None)
+        if start is None:
+            continue
+        latest = None
+        _, end = await log.bounds(topic, partition)
+        async for records in log.read(topic, partition, start, end):
+            latest = next((record for record in reversed(records) if record.key == JOURNAL_KEY), latest)
+        if latest is not None:
+            journal = decode_journal(latest.value)
+            offsets |= {(name, number): offset for name, number, offset in journal.next_offsets}
+            unsent += [_as_sent(command, counts, latest.timestamp) for command in journal.commands]
+    return offsets, unsent
+
+
+def _as_sent(command: OutputRecord, counts: Mapping[str, int], timestamp: int) -> StoredRecord:
+    partition = command.partition
+    if partition is None:
+        partition = java_murmur2(command.key or b"", counts[command.topic])
+    return StoredRecord(command.topic, partition, NEVER_MS, timestamp, command.key, command.value, command.headers)
+
+
 def _other_revision_until(records: Sequence[InputRecord], revision: str) -> str:
     latest = ""
     for record in records:
-        if record.value:
+        if record.value and not is_control(record.key):
             try:
                 head = _decode_head(record.value)
             except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -79,6 +79,7 @@ async def _export(
     from flowmachine.config.topic_names import internal_topics
     from flowmachine.core.timestamps import format_timestamp
     from flowmachine.wire.export import EXPORT_VERSION, ExportEnd, ExportHead, build_exported, encode_line
+    from flowmachine.wire.journal import is_control
 
     machine = build_machine(resource)
     topic = internal_topics(resource).sagas
@@ -93,6 +94,8 @@ async def _export(
             latest: dict[bytes, bytes] = {}
             async for records in log.read(topic, partition, start, end):
                 for record in records:
+                    if is_control(record.key):
+                        continue
                     if record.key and record.value:
                         latest[record.key] = record.value
                     elif record.key:
