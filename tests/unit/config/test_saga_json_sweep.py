@@ -134,20 +134,26 @@ NOT_HERE: Final = {
     f"{KAFKA}.authenticationProperties.sasl": {"token", "tokenEndpoint", "clientId", "clientSecret", "scope"},
     REST: {"tls"},  # has no place in the file
 }
+_PROTOCOL: Final = ("communicationProtocols", 0)
+_AUTHENTICATION: Final = (*_PROTOCOL, "configurations", "authenticationProperties")
+_SECRETS: Final = (
+    (*_AUTHENTICATION, "ssl", "ca"),
+    (*_AUTHENTICATION, "ssl", "key"),
+    (*_AUTHENTICATION, "sasl", "username"),
+    ("communicationProtocols", 1, "configurations", "headers", "X-Key"),
+)
 REQUIRED: Final = {
     (MACHINE,),
     ("communicationProtocols",),
     *(("communicationProtocols", index, name) for index in (0, 1) for name in ("id", "type", "configurations")),
-    ("communicationProtocols", 0, "configurations", "consumerGroup"),  # with `inputTopics`
-    *((*("communicationProtocols", 0, "configurations", "authenticationProperties", "sasl"), name)
-      for name in ("username", "password")),
-    *((*("communicationProtocols", 0, "configurations", "authenticationProperties"), *owner, name)
-      for owner in (("ssl", "ca"), ("ssl", "key"), ("sasl", "username")) for name in ("type", "path")),
-}  # fmt: skip
+    (*_PROTOCOL, "configurations", "consumerGroup"),  # with `inputTopics`
+    *((*_AUTHENTICATION, "sasl", name) for name in ("username", "password")),
+    *((*secret, name) for secret in _SECRETS for name in ("type", "path")),
+}
 """Beside those that a model requires: what only Flow Manager's form has, and what is needed with something else."""
 ALSO: Final[dict[str, tuple[type, ...]]] = {"brokers": (str,), "ssl": (bool,), "id": (str,)}
 WRONG: Final[tuple[Any, ...]] = (5, "surprise", True, ["surprise"], {"surprise": 5}, [])
-FREE: Final = ("payloadValidationSchema", "headers")
+FREE: Final = (("payloadValidationSchema",), ("headers",))
 
 
 def at(place: Place, document: Any) -> Any:
@@ -158,8 +164,9 @@ def at(place: Place, document: Any) -> Any:
 
 def objects(value: Any, place: Place = ()) -> Iterator[Place]:
     """Where the document has fields; `FREE` ones may have any."""
-    if isinstance(value, dict) and (not place or place[-1] not in FREE):
-        yield place
+    if isinstance(value, dict):
+        if place[-1:] not in FREE:
+            yield place
         for name, item in value.items():
             yield from objects(item, (*place, name))
     elif isinstance(value, list):
@@ -171,16 +178,19 @@ OBJECTS: Final = list(objects(WHOLE))
 FIELDS: Final = [(*place, name) for place in OBJECTS for name in at(place, WHOLE)]
 
 
+def model_of(place: Place) -> type[Model] | None:
+    """The machine's lists have entries of one kind, so the first one's model is that of all."""
+    in_machine = place[:1] == (MACHINE,)
+    return MODELS.get(format_path(tuple(0 if in_machine and isinstance(part, int) else part for part in place)))
+
+
 def is_required(place: Place) -> bool:
     if place in REQUIRED:
         return True
-    owner = format_path(tuple(0 if isinstance(part, int) and part and "machine" in str(place[0]) else part
-                              for part in place[:-1]))  # fmt: skip
-    model = MODELS.get(owner)
-    alias = NAMES.get(str(place[-1]), str(place[-1]))
-    return model is not None and any(
-        (field.alias or name) == alias and field.is_required() for name, field in model.model_fields.items()
-    )
+    model, name = model_of(place[:-1]), str(place[-1])
+    fields = {} if model is None else {field.alias or key: field for key, field in model.model_fields.items()}
+    field = fields.get(NAMES.get(name, name))
+    return field is not None and field.is_required()
 
 
 def with_value(place: Place, value: Any) -> dict[str, Any]:
