@@ -56,6 +56,7 @@ class MachineTopics:
     """Channel id -> the topics of its commands."""
     retention_finished_ms: int
     may_share_inputs: bool
+    reads_through: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -127,6 +128,7 @@ async def gather(
         retained_from_ms=retained,
         other_revision_until=other_revision_until,
         may_share_inputs=topics.may_share_inputs,
+        reads_through=topics.reads_through,
     )
 
 
