@@ -94,14 +94,14 @@ async def audit(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, di
 async def test_saga_held_for_its_hook_goes_on_with_a_corrected_machine(
     kafka_broker: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, event_partitions=1, command_partitions=1)
     write_hook(orders.file, THROWS)
     engine = EngineProcess(orders.file)
     finals = FinalStates(orders)
     try:
         await asyncio.to_thread(engine.start)
         async with running_participants(orders):
-            ids = await create_sagas(orders, ORDERS)
+            ids = await create_sagas(orders, ORDERS, partitions=1)
             held, others = ids[1::2], ids[::2]
             await finals.wait_for(others, timeout_seconds=60)
             await expect_held(engine, held)
