@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowmachine_operator.kinds import DEPLOYMENT, FLOW_MACHINE, NETWORK_POLICY, POD_MONITOR, SERVICE
+from flowmachine_operator.kinds import FLOW_MACHINE
 from tests.support.kafka import KafkaBroker, create_topics
 from tests.support.operator import Lab, flow_machine, topics_for, until
 
@@ -103,23 +103,3 @@ async def test_fifty_machines_at_once(lab: Lab, kafka_broker: KafkaBroker) -> No
         return operator.metrics()['flowmachine_operator_machines{reason="Running"}'] == MACHINES
 
     await until(are_counted, "the operator counts them")
-
-
-@pytest.mark.usefixtures("pod_monitors")
-async def test_optional_children(lab: Lab, kafka_broker: KafkaBroker) -> None:
-    """A PodMonitor where that kind exists, a NetworkPolicy where it is wanted; both go when they are not any more."""
-    operator = await lab.start_operator(network_policies="true", pod_monitors="true")
-    prefix = await topics_for(kafka_broker.bootstrap)
-    await lab.apply(flow_machine("orders", kafka_broker.bootstrap, prefix=prefix))
-    await lab.until_ready("orders")
-    await lab.until_child(POD_MONITOR, "fm-orders")
-    await lab.until_child(NETWORK_POLICY, "fm-orders")
-    assert operator.stop() == 0
-    await lab.start_operator()
-
-    async def are_gone() -> bool:
-        return not any([await lab.child(kind, "fm-orders") for kind in (POD_MONITOR, NETWORK_POLICY)])
-
-    await until(are_gone, "they are gone")
-    assert await lab.child(SERVICE, "fm-orders") is not None
-    assert await lab.child(DEPLOYMENT, "fm-orders") is not None
