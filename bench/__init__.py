@@ -13,10 +13,11 @@ workload       the order machine, its sagas and events, and what the engine writ
 broker         topics, appended records and committed offsets of the broker
 passthrough    the bare program (a process; imports nothing of ours)
 load           sends events evenly and notes when their commands appear (a process)
+keeper         the smallest service behind the stores rest and crud (a process)
 memory_probe   restores sagas and looks at its own memory (a process)
 lab            what all measurements share: the broker, a folder, a voice
 programs       the two programs under test on topics of their own
-throughput, latency, memory, restore      the measurements
+throughput, latency, memory, restore, hooks, projection, stores   the measurements
 figures        a figure, its target, and the facts of the machine that it was measured on
 report         the file of results, and the table
 cli            options, and the order of it all

@@ -23,7 +23,9 @@ from bench.figures import (
     build_hooks,
     build_latency,
     build_memory,
+    build_projection,
     build_restore,
+    build_stores,
     build_throughput,
     gather_facts,
 )
@@ -31,16 +33,18 @@ from bench.hooks import measure_hooks
 from bench.lab import Lab
 from bench.latency import Pace, measure_latency
 from bench.memory import measure_memory
+from bench.projection import measure_projection
 from bench.report import Report
 from bench.restore import measure_restore
 from bench.sizes import FULL, QUICK, Sizes
+from bench.stores import measure_stores
 from bench.throughput import measure_throughput, warm_up
 from dev.engine_process import EngineDiedError
 from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
 
-MEASUREMENTS = ("throughput", "latency", "memory", "restore", "hooks")
-_NEED_WARM_BROKER = {"throughput", "latency"}
+MEASUREMENTS = ("throughput", "latency", "memory", "restore", "hooks", "projection", "stores")
+_NEED_WARM_BROKER = {"throughput", "latency", "projection"}
 _NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
 _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
@@ -150,10 +154,22 @@ async def _hooks(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
     return build_hooks(measure_hooks(say, calls=sizes.hook_calls))
 
 
+async def _projection(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    rate, seconds = sizes.projection_events_per_second, sizes.projection_seconds
+    return build_projection(await measure_projection(lab, rate=rate, seconds=seconds))
+
+
+async def _stores(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
+    return build_stores(await measure_stores(say, sagas=sizes.store_sagas))
+
+
 _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]] = {
     "throughput": _throughput,
     "latency": _latency,
     "memory": _memory,
     "restore": _restore,
     "hooks": _hooks,
+    "projection": _projection,
+    "stores": _stores,
 }

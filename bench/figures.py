@@ -17,7 +17,9 @@ from typing import Any, Literal
 from bench.hooks import HookRound
 from bench.latency import LatencyRound
 from bench.memory import MemoryRound
+from bench.projection import ProjectionRound
 from bench.restore import RestoreRound
+from bench.stores import StoreRound
 from bench.throughput import ThroughputRound
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +132,28 @@ def build_hooks(rounds: Sequence[HookRound]) -> list[Figure]:
     return [
         Figure(f"hooks.{one.kind}", f"a payload by {one.kind}", one.microseconds_per_call, "us", (asdict(one),))
         for one in rounds
+    ]
+
+
+def build_projection(one: ProjectionRound) -> list[Figure]:
+    """Copies in PostgreSQL, beside the engine and without it."""
+    kept = (asdict(one),)
+    load = f"at {one.events_per_second:,} events/s"
+    return [
+        Figure("projection.beside_engine", f"copies, {load}", one.copies_per_second, "sagas/s", kept),
+        Figure("projection.behind", "last command to last copy", one.behind_seconds, "s", kept),
+        Figure("projection.engine_p50", f"engine, {load}, p50", one.p50_ms, "ms", kept),
+        Figure("projection.engine_p99", f"engine, {load}, p99", one.p99_ms, "ms", kept),
+        Figure("projection.catch_up", "copies, without the engine", one.catch_up_per_second, "sagas/s", kept),
+    ]
+
+
+def build_stores(rounds: Sequence[StoreRound]) -> list[Figure]:
+    """What each store takes."""
+    return [
+        Figure(f"stores.{one.kind}_{what}", f"{one.kind}, {what} sagas", value, "sagas/s", (asdict(one),))
+        for one in rounds
+        for what, value in (("new", one.new_per_second), ("changed", one.changed_per_second))
     ]
 
 

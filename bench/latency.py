@@ -65,7 +65,7 @@ async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
         await start_engine(engine)
         await create_sagas(lab, names, engine, lanes(pace.sagas))
         await asyncio.sleep(_SETTLE_SECONDS)
-        result = await _run_load(lab, "engine", engine, names, pace, age)
+        result = await run_load(lab, "engine", engine, names, pace, age)
         await asyncio.to_thread(require_advanced, engine, pace.sagas)
         await asyncio.to_thread(engine.terminate)
     return result
@@ -77,14 +77,15 @@ async def run_passthrough_round(lab: Lab, pace: Pace) -> LatencyRound:
     async with passthrough_topics(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, process):
         await asyncio.to_thread(process.start)
         await asyncio.sleep(_SETTLE_SECONDS)
-        result = await _run_load(lab, "passthrough", process, names, pace, age)
+        result = await run_load(lab, "passthrough", process, names, pace, age)
         await asyncio.to_thread(process.terminate)
     return result
 
 
-async def _run_load(
+async def run_load(
     lab: Lab, program: ProgramName, process: Program, names: Names, pace: Pace, age: float
 ) -> LatencyRound:
+    """Send events at this pace to a program that runs. Raises RoundFailedError."""
     arguments = {
         "bootstrap": lab.bootstrap,
         "events": names.events,

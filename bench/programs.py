@@ -2,7 +2,7 @@
 
 import asyncio
 import urllib.request
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from bench.broker import append, create_topics, delete_topics, follow
@@ -19,11 +19,13 @@ _METRICS_SECONDS_MAX = 10.0
 
 
 @asynccontextmanager
-async def engine_topics(lab: Lab) -> AsyncGenerator[tuple[Names, EngineProcess]]:
+async def engine_topics(
+    lab: Lab, *, persistence: Mapping[str, object] | None = None
+) -> AsyncGenerator[tuple[Names, EngineProcess]]:
     """An engine that has not started, and its topics; both are gone afterwards."""
     names = unique_names("bench")
     await create_topics(lab.bootstrap, names.events, names.commands)
-    engine = EngineProcess(write_machine(names, lab.bootstrap, lab.folder))
+    engine = EngineProcess(write_machine(names, lab.bootstrap, lab.folder, persistence=persistence))
     try:
         yield names, engine
     finally:

@@ -13,7 +13,7 @@ from rich.table import Table
 from bench.figures import Figure
 
 _QUIET_LOAD_PER_CORE = 0.25
-_UNIT_PLACES = {"us": 1, "ratio": 2, "ms": 1, "events/s": 0, "records/s": 0, "bytes": 0, "s": 3}
+_UNIT_PLACES = {"us": 1, "ratio": 2, "ms": 1, "events/s": 0, "records/s": 0, "sagas/s": 0, "bytes": 0, "s": 3}
 
 
 class Report:

@@ -22,6 +22,9 @@ class Sizes:
     memory_sagas: int
     restore_sagas: int
     hook_calls: int
+    projection_events_per_second: int
+    projection_seconds: int
+    store_sagas: int
 
 
 FULL = Sizes(
@@ -35,6 +38,9 @@ FULL = Sizes(
     memory_sagas=100_000,
     restore_sagas=100_000,
     hook_calls=20_000,
+    projection_events_per_second=3_000,
+    projection_seconds=20,
+    store_sagas=20_000,
 )
 QUICK = Sizes(
     broker_warm_seconds=0,
@@ -47,4 +53,7 @@ QUICK = Sizes(
     memory_sagas=10_000,
     restore_sagas=10_000,
     hook_calls=2_000,
+    projection_events_per_second=500,
+    projection_seconds=5,
+    store_sagas=2_000,
 )

@@ -6,7 +6,7 @@ the bytes.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -100,10 +100,15 @@ def order_document(names: Names, bootstrap: str) -> dict[str, Any]:
     return document
 
 
-def write_machine(names: Names, bootstrap: str, folder: Path) -> Path:
+def write_machine(
+    names: Names, bootstrap: str, folder: Path, *, persistence: Mapping[str, object] | None = None
+) -> Path:
     """The machine's file."""
     file = folder / f"{names.machine}.yaml"
-    file.write_text(yaml.safe_dump(order_document(names, bootstrap), sort_keys=False))
+    document = order_document(names, bootstrap)
+    if persistence is not None:
+        document["spec"]["persistence"] = persistence
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
     return file
 
 

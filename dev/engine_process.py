@@ -35,6 +35,7 @@ class EngineProcess:
         command: str = "run",
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.file = file
         self._environment = environment or {}
         self._command = [
             *(sys.executable, "-m", "flowmachine", command, "-f", str(file)),

@@ -1,0 +1,139 @@
+"""Projection: copies of sagas in PostgreSQL beside the engine that changes them, and how fast it is without one.
+
+*Beside the engine:* an even load of events, each for an order of its own. Engine and projector (one process),
+PostgreSQL, broker and load generator share the machine. The projector keeps up if copies arrive as fast as events are
+sent, and the last one soon after the last command. How long commands took is measured, too: the store must not slow
+them down.
+
+*Catching up:* `flowmachine project` alone, into an empty table, from a topic with one record for each of twice as many
+orders.
+"""
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg
+
+from bench.broker import COMPACTED, append, create_topics
+from bench.errors import RoundFailedError
+from bench.lab import Lab
+from bench.latency import Pace, run_load
+from bench.processes import log_tail
+from bench.programs import create_sagas, engine_topics, start_engine
+from bench.workload import idle_sagas, lanes
+from dev.engine_process import EngineProcess
+from dev.postgres import PostgresServer
+
+T = TypeVar("T")
+_PROJECT_SECONDS_MAX = 300.0
+_POLL_SECONDS = 0.1
+_METRICS_SECONDS_MAX = 10.0
+_FIRST, _LAST = 0.1, 0.9
+_METRIC = 'flowmachine_projected_sagas_total{outcome="written"} '
+Sample = tuple[float, int]
+"""When, and how many copies had been written by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionRound:
+    """What both rounds say."""
+
+    events_per_second: int
+    """Offered, and taken by the engine."""
+    copies_per_second: float
+    """Beside the engine, between 10 % and 90 % of the copies."""
+    behind_seconds: float
+    """From the last command that could be read to the last copy in the table."""
+    p50_ms: float
+    p99_ms: float
+    """Event to command, meanwhile."""
+    catch_up_per_second: float
+    """Without the engine."""
+
+
+async def measure_projection(lab: Lab, *, rate: int, seconds: int) -> ProjectionRound:
+    """One round of each kind. Raises RoundFailedError."""
+    sagas = rate * seconds
+    with PostgresServer() as server:
+        store = {"type": "postgres", "configurations": {"connectionUri": server.uri}}
+        async with engine_topics(lab, persistence=store) as (names, engine):
+            await start_engine(engine)
+            await create_sagas(lab, names, engine, lanes(sagas))
+            await _follow(engine, sagas)
+            pace = Pace(events_per_second=rate, seconds=seconds, warm_seconds=0)
+            (load, load_ended), (samples, copies_ended) = await asyncio.gather(
+                _timed(run_load(lab, "engine", engine, names, pace, lab.broker_age_seconds)),
+                _timed(_follow(engine, 2 * sagas)),
+            )
+            await asyncio.to_thread(engine.terminate)
+        _require_rows(server, sagas)
+        beside = _rate([sample for sample in samples if sample[1] > sagas])
+        lab.say(f"projection beside the engine: {beside:,.0f} copies/s of {rate:,} offered")
+        caught_up = await _catch_up(lab, server, 2 * sagas)
+    lab.say(f"projection catching up: {caught_up:,.0f} copies/s")
+    behind_seconds = max(copies_ended - load_ended, 0.0)
+    return ProjectionRound(rate, beside, behind_seconds, load.p50_ms, load.p99_ms, caught_up)
+
+
+async def _catch_up(lab: Lab, server: PostgresServer, orders: int) -> float:
+    with psycopg.connect(server.uri, autocommit=True) as connection:
+        connection.execute(b"TRUNCATE sagas")
+    store = {"type": "postgres", "configurations": {"connectionUri": server.uri}}
+    async with engine_topics(lab, persistence=store) as (names, engine):
+        await create_topics(lab.bootstrap, names.sagas, configs=COMPACTED)
+        await create_topics(lab.bootstrap, names.intake, names.unmatched)  # to be removed with the others
+        await append(lab.bootstrap, names.sagas, [idle_sagas(lane) for lane in lanes(orders)])
+        projector = EngineProcess(engine.file, command="project")
+        try:
+            await start_engine(projector, is_ready=False)
+            samples = await _follow(projector, orders)
+        finally:
+            projector.close()
+    _require_rows(server, orders)
+    return _rate(samples)
+
+
+async def _timed(work: Awaitable[T]) -> tuple[T, float]:
+    return await work, time.monotonic()
+
+
+async def _follow(process: EngineProcess, copies: int) -> list[Sample]:
+    """Watch the projector until it has written so many copies. Raises RoundFailedError."""
+    samples: list[Sample] = []
+    deadline = time.monotonic() + _PROJECT_SECONDS_MAX
+    while not samples or samples[-1][1] < copies:
+        if not process.is_running:
+            raise RoundFailedError(f"the projector ended within a round:\n{log_tail(process.log_path)}")
+        samples.append((time.monotonic(), await asyncio.to_thread(_read_written, process)))
+        if time.monotonic() > deadline:
+            raise RoundFailedError(f"{samples[-1][1]:,} of {copies:,} copies after {_PROJECT_SECONDS_MAX:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
+    return samples
+
+
+def _read_written(process: EngineProcess) -> int:
+    with urllib.request.urlopen(f"{process.url}/-/metrics", timeout=_METRICS_SECONDS_MAX) as answer:  # noqa: S310 - ours
+        lines = answer.read().decode().splitlines()
+    return next((int(float(line.removeprefix(_METRIC))) for line in lines if line.startswith(_METRIC)), 0)
+
+
+def _rate(samples: Sequence[Sample]) -> float:
+    """Copies per second between 10 % and 90 % of what was written meanwhile."""
+    begin, count = samples[0][1], samples[-1][1] - samples[0][1]
+    first = next(sample for sample in samples if sample[1] - begin >= _FIRST * count)
+    last = next(sample for sample in samples if sample[1] - begin >= _LAST * count)
+    if last[0] <= first[0]:
+        raise RoundFailedError(f"{count:,} copies are too few: they were written between two looks")
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+def _require_rows(server: PostgresServer, sagas: int) -> None:
+    """Raise RoundFailedError unless every order is there, paid at least."""
+    with psycopg.connect(server.uri) as connection:
+        row = connection.execute(b"SELECT count(*) FROM sagas WHERE current_state <> 'created'").fetchone()
+    if row != (sagas,):
+        raise RoundFailedError(f"the table has {row} rows of {sagas:,} orders")
