@@ -17,6 +17,7 @@ from dev.engine_process import EngineProcess
 from dev.mongo import MongoServer
 from flowmachine.wire.message import encode_message
 from tests.support.databases import start_mongo
+from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker, produce
 from tests.support.orders import FinalStates, create_sagas, prepare_orders, read_commands, running_participants
@@ -109,3 +110,5 @@ async def test_sagas_of_flow_manager_are_taken_over_and_complete(
         await eventually(all_finished, "the documents are brought up to date", timeout_seconds=400)
     finally:
         engine.close()
+    # One more: nobody's saga, of which the store was asked too.
+    await assert_audit_is_clean(orders.file, OWN, elsewhere=SAGAS + 1)

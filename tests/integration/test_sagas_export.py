@@ -15,7 +15,7 @@ from flowmachine.adapters.embedded.log import EmbeddedLog
 from flowmachine.cli.main import main
 from flowmachine.config.topic_names import OwnTopics
 from flowmachine.core.partitioners import home
-from flowmachine.partition.importing import ImportOutcome
+from flowmachine.partition.importing import ImportOutcome, mark_imported
 from flowmachine.ports import Transaction
 from flowmachine.runtime import importing
 from flowmachine.runtime.importing import import_partition
@@ -119,7 +119,7 @@ async def test_everything_arrives_as_it_was_in_a_log_with_other_partitions(
         assert await sagas(machine, "to", "import", str(export), "--output", "json") == 0
         counts = json.loads(capsys.readouterr().out)["counts"]
         assert {name: counts[name] for name in expected} == expected
-    assert await sagas_in(machine, "to") == records
+    assert await sagas_in(machine, "to") == {key: mark_imported(record) for key, record in records.items()}
 
 
 async def test_newer_sagas_stay_and_others_are_brought_up_to_date(
@@ -140,7 +140,7 @@ async def test_newer_sagas_stay_and_others_are_brought_up_to_date(
         ["1", "newer-here"],
     ]
     assert "ahead" in out
-    assert await sagas_in(machine, "to") == here | {"new": order(2), "behind": order(2)}
+    assert await sagas_in(machine, "to") == here | {key: mark_imported(order(2)) for key in ("new", "behind")}
 
 
 async def test_saga_of_another_past_is_a_conflict_and_stays(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +248,6 @@ async def test_owner_that_comes_back_meanwhile_fences_the_import_which_goes_on_w
     await asyncio.gather(taker, return_exceptions=True)
     assert takeovers < 3, "nobody took over: the test shows nothing"
     assert outcomes == {key.decode(): ImportOutcome.ADDED for key, _ in brought}
-    assert await read_sagas(log) == {key.decode(): record for key, record in brought}
+    assert await read_sagas(log) == {key.decode(): mark_imported(record) for key, record in brought}
     await engine.stop()
     await log.stop()

@@ -12,6 +12,7 @@ import pytest
 from dev.engine_process import EngineProcess
 from flowmachine.cli.main import main
 from flowmachine.wire.message import encode_message
+from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker, produce
 from tests.support.orders import (
@@ -114,3 +115,4 @@ async def test_sagas_move_to_a_machine_whose_engine_runs_and_go_on_there(
         assert {saga_id: labels[saga_id] for saga_id in ids} == dict.fromkeys(ids, COMMANDS[1:])
         assert {saga_id: labels[saga_id] for saga_id in own} == dict.fromkeys(own, COMMANDS)
         assert {saga_id: finals.by_saga[saga_id] for saga_id in ids} == {saga_id: {"delivered"} for saga_id in ids}
+    await assert_audit_is_clean(new.file, len(own), elsewhere=len(ids))

@@ -12,7 +12,7 @@ from flowmachine.audit.replay import Applied, history_entries, is_refused, repla
 from flowmachine.core.definition import StateId
 from flowmachine.core.inputs import EventReceived
 from flowmachine.core.partitioners import home
-from flowmachine.core.saga import Saga
+from flowmachine.core.saga import ADOPTED, IMPORTED, Saga, is_awaited
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.errors import InvariantError
 from flowmachine.wire.log import InputRecord
@@ -78,6 +78,8 @@ def _judge_unrecorded(scope: Scope, saga: SagaRecords, evidence: Evidence) -> Ve
     is_saga = bool(creations) or bool(saga.changelog)
     if not unexplained:
         return Verdict(saga.saga_id, is_saga=is_saga)
+    if evidence.was_held and not creations:
+        return _unverified(saga, Reason.ELSEWHERE, "the store was asked for it, and had none", is_saga=False)
     if saga.changelog:
         return _unverified(saga, Reason.FORGOTTEN, "it has finished and was forgotten; its record is gone")
     if creations and _may_be_forgotten(scope, creations, evidence):
@@ -127,6 +129,10 @@ def _is_whole(scope: Scope, saga: SagaRecords) -> bool:
 def _judge_recorded(scope: Scope, saga: SagaRecords, evidence: Evidence, latest: InputRecord) -> Verdict:
     try:
         recorded = decode_saga(latest.value or b"")
+        if is_awaited(recorded):
+            return _unverified(saga, Reason.ELSEWHERE, "it is still to be loaded from the store")
+        if not {IMPORTED, ADOPTED}.isdisjoint(recorded.earlier_revisions):
+            return _unverified(saga, Reason.ELSEWHERE, "it began elsewhere: it was imported, or loaded from the store")
         history = history_entries(recorded)
         created_at_ms = parse_timestamp(recorded.created_at)
     except (InvariantError, msgspec.MsgspecError, ValueError) as error:

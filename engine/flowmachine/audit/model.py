@@ -40,6 +40,7 @@ class Reason(StrEnum):
     RETENTION = "retention"
     FORGOTTEN = "forgotten"
     REVISION = "revision"
+    ELSEWHERE = "elsewhere"
     HOOK = "hook"
     MOVING = "moving"
     FOREIGN = "foreign"

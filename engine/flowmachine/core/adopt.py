@@ -13,7 +13,7 @@ from flowmachine.core.actions import Decision, Outcome
 from flowmachine.core.definition import Machine, StateId
 from flowmachine.core.inputs import EventReceived, Loaded
 from flowmachine.core.payload import encode_payload
-from flowmachine.core.saga import EMPTY_HISTORY, RECORD_VERSION, Saga, is_awaited
+from flowmachine.core.saga import ADOPTED, EMPTY_HISTORY, RECORD_VERSION, Saga, add_revision, is_awaited
 from flowmachine.core.timestamps import format_timestamp
 
 
@@ -52,6 +52,7 @@ def decide_loaded(machine: Machine, saga: Saga | None, received: Loaded) -> Deci
         created_at=found.created_at or at,
         updated_at=found.updated_at or at,
         held=(*found.held, *saga.held),
+        earlier_revisions=add_revision(found, ADOPTED),
     )
     if state is not None and adopted.business_state_id == "":
         adopted = msgspec.structs.replace(

@@ -226,7 +226,7 @@ def _enter(
         saga.outbox,
         saga.held,
         None,
-        saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga),
+        saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision),
         saga.timers,
     )
     commands = target.side_commands if target.command is None else (target.command, *target.side_commands)

@@ -19,6 +19,11 @@ EARLIER_REVISIONS_MAX = 10
 """A trace for people and for the audit, which need the latest ones."""
 
 
+IMPORTED = "imported"
+ADOPTED = "adopted"
+"""Stand among the earlier revisions of a saga that began elsewhere: came with an import, or out of a store."""
+
+
 @final
 class OutboxEntry(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """A command over HTTP that no 2xx has answered yet. `id` is unique in its saga and stable across crashes."""
@@ -152,9 +157,9 @@ def append_history(
     return History(_append(history.states, entered, time), _append(history.events, applied, time))
 
 
-def add_revision(saga: Saga) -> tuple[str, ...]:
-    """The earlier revisions of a saga that leaves its own."""
-    return (*saga.earlier_revisions, saga.revision)[-EARLIER_REVISIONS_MAX:]
+def add_revision(saga: Saga, revision: str) -> tuple[str, ...]:
+    """The earlier revisions of a saga, and one more."""
+    return (*saga.earlier_revisions, revision)[-EARLIER_REVISIONS_MAX:]
 
 
 def drop_oldest_held(saga: Saga) -> Saga:

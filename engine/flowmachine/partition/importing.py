@@ -2,7 +2,10 @@
 
 from enum import StrEnum
 
-from flowmachine.wire.record import decode_saga
+import msgspec
+
+from flowmachine.core.saga import IMPORTED, add_revision
+from flowmachine.wire.record import decode_saga, encode_saga
 
 
 class ImportOutcome(StrEnum):
@@ -23,11 +26,19 @@ class ImportOutcome(StrEnum):
 WRITTEN = frozenset({ImportOutcome.ADDED, ImportOutcome.REPLACED})
 
 
+def mark_imported(exported: bytes) -> bytes:
+    """The record that comes into the log: it says that not all of its past is here. Doing it twice changes nothing."""
+    saga = decode_saga(exported)
+    if IMPORTED in saga.earlier_revisions:
+        return exported
+    return encode_saga(msgspec.structs.replace(saga, earlier_revisions=add_revision(saga, IMPORTED)))
+
+
 def judge_import(here: bytes | None, brought: bytes) -> ImportOutcome:
-    """Judge two records of one saga. A saga that is here is never set back."""
+    """Judge the record of a saga, and the one that is to come in. A saga that is here is never set back."""
     if here is None:
         return ImportOutcome.ADDED
-    if here == brought:
+    if brought in (here, mark_imported(here)):
         return ImportOutcome.UNCHANGED
     here_seq, brought_seq = decode_saga(here).seq, decode_saga(brought).seq
     if here_seq == brought_seq:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Final
 
 from flowmachine.errors import FencedError, TransientError
-from flowmachine.partition.importing import WRITTEN, ImportOutcome, judge_import
+from flowmachine.partition.importing import WRITTEN, ImportOutcome, judge_import, mark_imported
 from flowmachine.ports import Log, PartitionLog, Topics, Transaction
 from flowmachine.wire.intake import REREAD_HEADERS, REREAD_VALUE
 from flowmachine.wire.log import OutputRecord
@@ -73,7 +73,8 @@ async def _bring(
     for chunk in _chunks(read_brought()):
         judged: dict[bytes, ImportOutcome] = {}
         written: dict[bytes, bytes] = {}
-        for key, brought in chunk:
+        for key, exported in chunk:
+            brought = mark_imported(exported)
             outcome = judged[key] = judge_import(written.get(key, here.get(key)), brought)
             if outcome in WRITTEN:
                 written[key] = brought

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowmachine.partition.importing import WRITTEN, ImportOutcome, judge_import
+from flowmachine.partition.importing import WRITTEN, ImportOutcome, judge_import, mark_imported
 from flowmachine.wire.export import (
     ExportedSaga,
     ExportEnd,
@@ -46,6 +46,14 @@ def test_importing_twice_is_importing_once(brought: list[bytes]) -> None:
             here = record
             assert before is None or decode_saga(before).seq < decode_saga(here).seq
     assert all(judge_import(here, record) not in WRITTEN for record in brought)
+
+
+@pytest.mark.parametrize("here", [RECORDS[1], mark_imported(RECORDS[1])])
+def test_import_is_marked_and_neither_that_nor_the_original_is_a_conflict(here: bytes) -> None:
+    brought = mark_imported(RECORDS[1])
+    assert decode_saga(brought).earlier_revisions == ("imported",)
+    assert mark_imported(brought) == brought
+    assert judge_import(here, brought) is ImportOutcome.UNCHANGED
 
 
 def test_record_comes_back_byte_for_byte() -> None:
