@@ -42,13 +42,22 @@ from bench.throughput import measure_throughput, warm_up
 from dev.engine_process import EngineDiedError
 from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
+from flowmachine.errors import FlowMachineError
 
 MEASUREMENTS = ("throughput", "latency", "memory", "restore", "hooks", "projection", "stores")
 _NEED_WARM_BROKER = {"throughput", "latency", "projection"}
 _NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
 _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
-_FAILURES = (RoundFailedError, KafkaDevError, EngineDiedError, KafkaError, TimeoutError, subprocess.TimeoutExpired)
+_FAILURES = (
+    RoundFailedError,
+    KafkaDevError,
+    EngineDiedError,
+    FlowMachineError,
+    KafkaError,
+    TimeoutError,
+    subprocess.TimeoutExpired,
+)
 Say = Callable[[str], None]
 
 

@@ -141,7 +141,7 @@ def build_projection(one: ProjectionRound) -> list[Figure]:
     load = f"at {one.events_per_second:,} events/s"
     return [
         Figure("projection.beside_engine", f"copies, {load}", one.copies_per_second, "sagas/s", kept),
-        Figure("projection.behind", "last command to last copy", one.behind_seconds, "s", kept),
+        Figure("projection.behind", "end of the load to last copy", one.behind_seconds, "s", kept),
         Figure("projection.engine_p50", f"engine, {load}, p50", one.p50_ms, "ms", kept),
         Figure("projection.engine_p99", f"engine, {load}, p99", one.p99_ms, "ms", kept),
         Figure("projection.catch_up", "copies, without the engine", one.catch_up_per_second, "sagas/s", kept),

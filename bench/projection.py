@@ -47,7 +47,7 @@ class ProjectionRound:
     copies_per_second: float
     """Beside the engine, between 10 % and 90 % of the copies."""
     behind_seconds: float
-    """From the last command that could be read to the last copy in the table."""
+    """From the end of the load generator, which has read the last command, to the last copy in the table."""
     p50_ms: float
     p99_ms: float
     """Event to command, meanwhile."""

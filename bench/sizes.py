@@ -40,7 +40,7 @@ FULL = Sizes(
     hook_calls=20_000,
     projection_events_per_second=3_000,
     projection_seconds=20,
-    store_sagas=20_000,
+    store_sagas=5_000,
 )
 QUICK = Sizes(
     broker_warm_seconds=0,
