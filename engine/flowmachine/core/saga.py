@@ -154,7 +154,12 @@ def append_history(
     else:
         applied = _event_frame(event, business_event.id, business_event.description)
     time = at.encode()
-    return History(_append(history.states, entered, time), _append(history.events, applied, time))
+    # Without their closing brackets, which the new entries bring along.
+    states, events = memoryview(history.states)[:-1], memoryview(history.events)[:-1]
+    return History(
+        msgspec.Raw(b"".join((states, b"," if len(states) > 1 else b"", entered[0], time, entered[1]))),
+        msgspec.Raw(b"".join((events, b"," if len(events) > 1 else b"", applied[0], time, applied[1]))),
+    )
 
 
 def add_revision(saga: Saga, revision: str) -> tuple[str, ...]:
@@ -178,7 +183,7 @@ def history_length(history: History) -> int:
 
 
 Frame = tuple[bytes, bytes]
-"""An entry's JSON text before and after its time, with the comma before it and the end of the array after it.
+"""An entry's JSON text before and after its time, and the end of the array.
 
 A machine has few of them, and they are part of every step.
 """
@@ -187,20 +192,13 @@ A machine has few of them, and they are part of every step.
 @lru_cache(maxsize=4096)
 def _state_frame(state: str, business_id: BusinessId, description: str) -> Frame:
     business = b'"businessStateId":%b,"businessStateDescription":%b' % (_encode(business_id), _encode(description))
-    return b',{"state":%b,"timestamp":"' % _encode(state), b'",%b}]' % business
+    return b'{"state":%b,"timestamp":"' % _encode(state), b'",%b}]' % business
 
 
 @lru_cache(maxsize=4096)
 def _event_frame(event: str, business_id: BusinessId | None, description: str | None) -> Frame:
-    before = b',{"event":%b,"timestamp":"' % _encode(event)
+    before = b'{"event":%b,"timestamp":"' % _encode(event)
     if business_id is None:
         return before, b'"}]'
     business = b'"businessEventId":%b,"businessEventDescription":%b' % (_encode(business_id), _encode(description))
     return before, b'",%b}]' % business
-
-
-def _append(array: msgspec.Raw, frame: Frame, time: bytes) -> msgspec.Raw:
-    before, after = frame
-    if array == EMPTY_HISTORY.states:
-        return msgspec.Raw(b"".join((b"[", before[1:], time, after)))
-    return msgspec.Raw(b"".join((memoryview(array)[:-1], before, time, after)))

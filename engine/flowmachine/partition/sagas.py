@@ -63,6 +63,8 @@ class PartitionSagas:
             if value is None:
                 self._forget_state(key)
                 self._remove(key)
+            elif self._order is None:
+                self._records[key] = value
             else:
                 self._put(key, value)
         self._finished.extend(finished)
