@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -16,6 +17,7 @@ from flowmachine.adapters.embedded.log import EmbeddedLog, wall_clock
 from flowmachine.adapters.files import read_secret, watch
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.kafka import KafkaChanges, KafkaCredentials, KafkaLog, KafkaLogSettings, topic_names
+from flowmachine.adapters.opentelemetry import opened_tracer
 from flowmachine.adapters.prometheus import PrometheusObserver
 from flowmachine.adapters.rest import HostSlots, HttpPeerReader, open_session
 from flowmachine.api.server import ApiSettings, BearerTokens, Lifecycle, build_application, build_probes, run_server
@@ -100,7 +102,11 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
     machine = build_machine(resource, JavaScriptHooks())
     settings = resource.spec.settings
     observer = PrometheusObserver(version=__version__, machine=machine.name, revision=machine.revision)
-    async with open_session() as session, opened_store(resource, options.secrets_dir, session) as store:
+    async with (
+        open_session() as session,
+        opened_store(resource, options.secrets_dir, session) as store,
+        opened_tracer(os.environ, machine=machine.name, revision=machine.revision, version=__version__) as tracer,
+    ):
         access = kafka_access(resource, options)
         log = build_log(resource, options, access)
         projector = None
@@ -115,17 +121,12 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
         engine = Engine(
             log=log,
             machine=machine,
-            settings=EngineSettings(
-                command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
-                retention_finished_ms=settings.retention.finished_ms,
-                has_command_ids=settings.delivery == "atLeastOnce" and isinstance(log, KafkaLog),
-                batch=BatchSettings(settings.batch.max_records, settings.batch.linger_ms),
-                delivery=DeliverySettings(settings.rest.attempts_max, settings.rest.side_effect_attempts_max),
-            ),
+            settings=_engine_settings(resource, is_kafka=isinstance(log, KafkaLog)),
             observer=observer,
             clock=wall_clock,
             senders=senders,
             read_through=read_through,
+            tracer=tracer,
         )
         background: list[Background] = [partial(rest[channel].watch, sender) for channel, sender in senders.items()]
         if access is not None and isinstance(log, KafkaLog):
@@ -153,6 +154,7 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
                 settings.http.body_max_bytes,
                 throws_on_unexpected_events=settings.throw_on_unexpected_events,
                 cors_origins=settings.http.cors_origins,
+                is_tracing=tracer is not None,
             ),
             lifecycle=lifecycle,
             tokens=tokens,
@@ -160,6 +162,17 @@ async def wired(resource: FlowMachine, options: RunOptions) -> AsyncGenerator[tu
         )
         async with run_server(application, options.http_host, options.http_port) as port, _running(background):
             yield engine, lifecycle, port
+
+
+def _engine_settings(resource: FlowMachine, *, is_kafka: bool) -> EngineSettings:
+    settings = resource.spec.settings
+    return EngineSettings(
+        command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
+        retention_finished_ms=settings.retention.finished_ms,
+        has_command_ids=settings.delivery == "atLeastOnce" and is_kafka,
+        batch=BatchSettings(settings.batch.max_records, settings.batch.linger_ms),
+        delivery=DeliverySettings(settings.rest.attempts_max, settings.rest.side_effect_attempts_max),
+    )
 
 
 async def _renew(log: KafkaLog, engine: Engine, credentials: KafkaCredentials) -> None:

@@ -11,20 +11,23 @@ A *store* keeps copies of sagas where their users look for them. Its contract is
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, final
 
 import msgspec
 
 from flowmachine.core.definition import PayloadText
 from flowmachine.core.phases import Phase
-from flowmachine.core.saga import Saga
+from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.partition.plan import BatchPlan
+from flowmachine.partition.tracing import Step
 from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
 from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
 from flowmachine.wire.log import InputRecord, OutputRecord
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 TopicPartition = tuple[str, int]
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @final
@@ -239,8 +242,19 @@ class SagaChanges(Protocol):
 class CommandSender(Protocol):
     """Delivers commands of one channel over HTTP."""
 
-    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
-        """Return once the endpoint has answered 2xx. Raises TransientError with the answer otherwise."""
+    async def send(
+        self,
+        *,
+        saga_id: str,
+        label: str,
+        payload: PayloadText,
+        idempotency_key: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        """Return once the endpoint has answered 2xx. Raises TransientError with the answer otherwise.
+
+        `headers` win over those of the channel.
+        """
         ...
 
 
@@ -308,6 +322,35 @@ class Observer(Protocol):
 
     def command_sent(self, channel: str, outcome: str) -> None:
         """An attempt over HTTP ended: delivered, retried, failed or dropped."""
+        ...
+
+
+class DeliverySpan(Protocol):
+    """An attempt to deliver a command over HTTP, as its saga's trace shows it."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the request carries, so that whoever answers it is part of the trace."""
+        ...
+
+    def end(self, failure: str | None) -> None:
+        """The attempt is over; `failure` says why it was none, in one sentence."""
+        ...
+
+
+class Tracer(Protocol):
+    """Takes spans; must be cheap and must not raise. What it loses is gone, and nobody waits for it."""
+
+    def is_sampled(self, trace_id: str) -> bool:
+        """Whether a trace that begins here is to be kept; always the same answer for the same id."""
+        ...
+
+    def committed(self, steps: Sequence[Step], at_ms: int) -> None:
+        """These became visible at this time of the engine's clock."""
+        ...
+
+    def start_delivery(self, saga_id: str, entry: OutboxEntry, attempt: int) -> DeliverySpan:
+        """An attempt to deliver a command begins."""
         ...
 
 

@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 import random as global_random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from random import Random
 from typing import TypeVar
@@ -134,7 +134,10 @@ class RestSender:
         self._world = world
         self._network = network
 
-    async def send(self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str) -> None:
+    async def send(
+        self, *, saga_id: str, label: str, payload: Payload, idempotency_key: str, headers: Mapping[str, str]
+    ) -> None:
+        del payload, headers
         endpoint = self._world.endpoint
         assert endpoint is not None
         await self._network.request(

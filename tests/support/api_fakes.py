@@ -11,6 +11,7 @@ from flowmachine.api.server import ApiSettings, BearerTokens, Lifecycle, build_a
 from flowmachine.core.payload import encode_payload
 from flowmachine.core.phases import Phase
 from flowmachine.core.saga import EMPTY_HISTORY, HeldEvent, OutboxEntry, Saga
+from flowmachine.core.trace import TraceContext
 from flowmachine.errors import FlowMachineError
 from flowmachine.runtime.engine import Status
 from flowmachine.wire.intake import Creation
@@ -27,6 +28,7 @@ class InMemoryGateway:
     def __init__(self) -> None:
         self.created: dict[str, Creation] = {}
         self.reported: list[tuple[str, bytes]] = []
+        self.traces: list[TraceContext | None] = []
         self.records: dict[str, bytes] = {}
         self.reads: list[tuple[str, bool]] = []
         self.event_outcome = TAKEN
@@ -34,20 +36,22 @@ class InMemoryGateway:
         self.error: Exception | None = None
         self._by_key: dict[str, str] = {}
 
-    async def create(self, creation: Creation, idempotency_key: str | None) -> str:
+    async def create(self, creation: Creation, idempotency_key: str | None, trace: TraceContext | None = None) -> str:
         self._raise_error()
+        self.traces.append(trace)
         saga_id = f"order-{len(self.created) + 1}"
         if idempotency_key is not None:
             saga_id = self._by_key.setdefault(idempotency_key, saga_id)
         self.created.setdefault(saga_id, creation)
         return saga_id
 
-    async def report(self, saga_id: str, value: bytes) -> None:
+    async def report(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> None:
         self._raise_error()
+        self.traces.append(trace)
         self.reported.append((saga_id, value))
 
-    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
-        await self.report(saga_id, value)
+    async def report_and_wait(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> EventOutcome:
+        await self.report(saga_id, value, trace)
         return self.event_outcome
 
     async def outcome(self, place: IntakePlace, *, is_from_peer: bool = False) -> EventOutcome:

@@ -8,6 +8,7 @@ from flowmachine.core.definition import PayloadText
 from flowmachine.core.phases import Phase
 from flowmachine.errors import TransientError
 from flowmachine.partition.plan import BatchPlan
+from flowmachine.ports import NO_HEADERS
 
 
 @dataclass(eq=False)
@@ -19,6 +20,7 @@ class Attempt:
     payload: PayloadText
     idempotency_key: str
     answer: asyncio.Future[None]
+    headers: Mapping[str, str]
 
     def succeed(self) -> None:
         self.answer.set_result(None)
@@ -34,8 +36,17 @@ class HeldSender:
         self._attempts: asyncio.Queue[Attempt] = asyncio.Queue()
         self.cancelled = 0
 
-    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
-        attempt = Attempt(saga_id, label, payload, idempotency_key, asyncio.get_running_loop().create_future())
+    async def send(
+        self,
+        *,
+        saga_id: str,
+        label: str,
+        payload: PayloadText,
+        idempotency_key: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        answer = asyncio.get_running_loop().create_future()
+        attempt = Attempt(saga_id, label, payload, idempotency_key, answer, headers)
         self._attempts.put_nowait(attempt)
         try:
             await attempt.answer

@@ -11,8 +11,10 @@ from aiohttp import hdrs, web
 
 from flowmachine.api.answers import RefusedError
 from flowmachine.core.definition import Payload
+from flowmachine.core.trace import TraceContext
 from flowmachine.wire.intake import Creation
 from flowmachine.wire.message import MalformedError, decode_json
+from flowmachine.wire.trace import TRACEPARENT, TRACESTATE, parse_trace_context
 
 T = TypeVar("T")
 
@@ -108,6 +110,14 @@ def idempotency_key(request: web.Request) -> str | None:
         message = f"{IDEMPOTENCY_KEY} must be given once, with 1 to 255 visible ASCII characters."
         raise RefusedError(HTTPStatus.BAD_REQUEST, message)
     return values[0]
+
+
+def trace_context(request: web.Request) -> TraceContext | None:
+    """The request's place in a trace; one that is not well-formed, or given twice, is as good as absent."""
+    parents = request.headers.getall(TRACEPARENT, [])
+    if len(parents) != 1:
+        return None
+    return parse_trace_context(parents[0], ",".join(request.headers.getall(TRACESTATE, [])))
 
 
 def too_large(bytes_max: int) -> RefusedError:

@@ -16,11 +16,13 @@ from flowmachine.api.bodies import (
     idempotency_key,
     read_body,
     too_large,
+    trace_context,
 )
 from flowmachine.api.lifecycle import Lifecycle
 from flowmachine.api.saga_answer import decode_saga_answer
 from flowmachine.api.saga_query import parse_saga_query
 from flowmachine.core.actions import Outcome
+from flowmachine.core.trace import TraceContext
 from flowmachine.ports import SagaFinder
 from flowmachine.runtime.engine import Status
 from flowmachine.runtime.projector import StoreStatus
@@ -48,15 +50,15 @@ _decode_scan_request = msgspec.json.Decoder(ScanRequest).decode
 class SagaGateway(Protocol):
     """The part of `runtime.gateway.Gateway` that the routes use."""
 
-    async def create(self, creation: Creation, idempotency_key: str | None) -> str:
+    async def create(self, creation: Creation, idempotency_key: str | None, trace: TraceContext | None = None) -> str:
         """Ask for a saga and return its id. Raises TransientError."""
         ...
 
-    async def report(self, saga_id: str, value: bytes) -> None:
+    async def report(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> None:
         """Append an event for a saga. Raises TransientError."""
         ...
 
-    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
+    async def report_and_wait(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> EventOutcome:
         """The same, and what became of it. Raises TransientError."""
         ...
 
@@ -96,6 +98,8 @@ class ApiSettings:
     throws_on_unexpected_events: bool = False
     """Whether `POST /event` waits for what becomes of the event, and answers with an error if it changed nothing."""
     cors_origins: tuple[str, ...] = ()
+    is_tracing: bool = False
+    """Whether `traceparent` of a request counts."""
     body_seconds_max: float = 30.0
     idle_seconds_max: float = 75.0
     """How long a connection may stay without a whole request: longer than the 60 s of common proxies, and a bound for
@@ -203,7 +207,7 @@ class Handlers:
         )
         if len(encode_creation(creation)) > limit:  # longer than the body: `1e15` is written as `1000000000000000.0`
             raise too_large(limit)
-        return answer(SagaCreated(await self._gateway.create(creation, key)))
+        return answer(SagaCreated(await self._gateway.create(creation, key, self._trace(request))))
 
     async def report_event(self, request: web.Request) -> web.StreamResponse:
         """`POST /event`."""
@@ -217,12 +221,12 @@ class Handlers:
         if len(value) > limit:
             raise too_large(limit)
         if self._settings.throws_on_unexpected_events:
-            outcome = await self._gateway.report_and_wait(saga_id, value)
+            outcome = await self._gateway.report_and_wait(saga_id, value, self._trace(request))
             if outcome.refusal is not None:
                 status = _REFUSAL_STATUS.get(outcome.refusal, HTTPStatus.CONFLICT)
                 raise RefusedError(status, f"The event changed nothing: {outcome.reason}.")
         else:
-            await self._gateway.report(saga_id, value)
+            await self._gateway.report(saga_id, value, self._trace(request))
         return answer(EventTaken())
 
     async def read_outcome(self, request: web.Request) -> web.StreamResponse:
@@ -308,6 +312,10 @@ class Handlers:
     async def read_metrics(self, _: web.Request) -> web.StreamResponse:
         """`GET /-/metrics`."""
         return web.Response(body=self._metrics(), headers={hdrs.CONTENT_TYPE: METRICS_TYPE})
+
+    def _trace(self, request: web.Request) -> TraceContext | None:
+        """The trace that the request is part of, if traces are wanted here."""
+        return trace_context(request) if self._settings.is_tracing else None
 
     def _check_open(self) -> None:
         ending = self._lifecycle.ending

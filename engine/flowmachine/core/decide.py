@@ -179,6 +179,7 @@ def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Dec
         metadata=metadata,
         history=EMPTY_HISTORY,
         held=() if saga is None else saga.held,
+        trace=received.trace,
     )
     return _enter(machine, received.saga_id, unborn, initial, machine.creation_event, None, metadata, at)
 
@@ -228,6 +229,7 @@ def _enter(
         None,
         saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision),
         saga.timers,
+        saga.trace,
     )
     commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
     outcome = Outcome.CREATED if is_awaited(saga) else Outcome.ADVANCED
@@ -259,7 +261,8 @@ def _send(
                 continue
         if command.is_outbox:
             entry_id = f"{entered.seq}.{position}" if is_side_command else str(entered.seq)
-            outbox = (*outbox, OutboxEntry(entry_id, command.channel, command.label, payload, is_side_command))
+            entry = OutboxEntry(entry_id, command.channel, command.label, payload, is_side_command, trace=entered.trace)
+            outbox = (*outbox, entry)
         else:
             sent.append(SendCommand(command.channel, command.label, payload))
     if outbox is not entered.outbox or hold is not None:

@@ -6,6 +6,7 @@ import msgspec
 
 from flowmachine.core.definition import Payload, SagaId
 from flowmachine.core.saga import Saga
+from flowmachine.core.trace import TraceContext
 
 
 @final
@@ -16,6 +17,8 @@ class Create(msgspec.Struct, frozen=True, gc=False):
     associated_entity_id: str
     metadata: Payload
     received_at_ms: int
+    trace: TraceContext | None = None
+    """The trace that it was asked for in."""
 
 
 @final

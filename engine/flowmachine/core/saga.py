@@ -13,6 +13,7 @@ from typing import Any, final
 import msgspec
 
 from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, PayloadText, SagaId, State, StateId
+from flowmachine.core.trace import TraceContext
 
 RECORD_VERSION = 1
 EARLIER_REVISIONS_MAX = 10
@@ -35,6 +36,8 @@ class OutboxEntry(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_de
     is_side_command: bool = False
     failure: str | None = None
     """Set once all attempts are used up: the entry then waits for a person."""
+    trace: TraceContext | None = None
+    """The saga's own."""
 
 
 @final
@@ -95,6 +98,8 @@ class Saga(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=
     """Other revisions that have moved the saga before, oldest first, at most `EARLIER_REVISIONS_MAX`."""
     timers: tuple[dict[str, Any], ...] = ()
     """Kept as they are: the place of state timeouts in the record, which this version does not set."""
+    trace: TraceContext | None = None
+    """What its creation came with, if that was part of a trace; all others are derived (`core/trace.py`)."""
 
 
 def is_awaited(saga: Saga) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowmachine.adapters.embedded.client import EmbeddedClient, EmbeddedConsumer
+from flowmachine.participants.participant import Answer
 from flowmachine.wire.log import InputRecord, OutputRecord
 
 
@@ -22,9 +23,11 @@ class _EmbeddedSession:
     async def fetch(self) -> Sequence[InputRecord]:
         return await anext(self._consumer)
 
-    async def answer(self, events: Sequence[tuple[bytes, bytes]]) -> None:
+    async def answer(self, events: Sequence[Answer]) -> None:
         """Keep the events for `commit`: until then their commands count as not handled, so nothing can get lost."""
-        self._answers.extend(OutputRecord(self._events_topic, key, value) for key, value in events)
+        self._answers.extend(
+            OutputRecord(self._events_topic, key, value, headers=headers) for key, value, headers in events
+        )
 
     async def commit(self) -> None:
         await self._consumer.commit(self._answers)

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from flowmachine.participants.participant import Answer
 from flowmachine.wire.log import InputRecord
 
 # aiokafka has few annotations.
@@ -30,8 +31,11 @@ class _KafkaSession:
             if records:
                 return records
 
-    async def answer(self, events: Sequence[tuple[bytes, bytes]]) -> None:
-        sent = [await self._producer.send(self._events_topic, key=key, value=value) for key, value in events]
+    async def answer(self, events: Sequence[Answer]) -> None:
+        sent = [
+            await self._producer.send(self._events_topic, key=key, value=value, headers=list(headers))
+            for key, value, headers in events
+        ]
         await asyncio.gather(*sent)
 
     async def commit(self) -> None:

@@ -12,8 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.log import Headers, InputRecord
 from flowmachine.wire.message import MalformedError, decode_message, encode_message
+from flowmachine.wire.trace import trace_headers
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ class Event:
 
 Handler = Callable[[Command], Awaitable[Event | None]]
 
+Answer = tuple[bytes, bytes, Headers]
+"""An event's key and value, and its command's place in a trace."""
+
 
 class Session(Protocol):
     """A transport, connected."""
@@ -45,8 +49,8 @@ class Session(Protocol):
         """Wait for command records."""
         ...
 
-    async def answer(self, events: Sequence[tuple[bytes, bytes]]) -> None:
-        """Append events (key, value), and return when they are safe."""
+    async def answer(self, events: Sequence[Answer]) -> None:
+        """Append events, and return when they are safe."""
         ...
 
     async def commit(self) -> None:
@@ -88,7 +92,7 @@ class Participant:
                     await session.answer(events)
                 await session.commit()
 
-    async def _handle(self, record: InputRecord) -> tuple[bytes, bytes] | None:
+    async def _handle(self, record: InputRecord) -> Answer | None:
         if not record.key:
             return None
         try:
@@ -105,4 +109,6 @@ class Participant:
         except Exception:  # noqa: BLE001 - whatever a handler raises is its own affair: the other commands go on
             _log.exception("handler failed", extra={"saga_id": command.saga_id, "command": command.label})
             return None
-        return None if event is None else (record.key, encode_message(event.label, event.payload))
+        if event is None:
+            return None
+        return record.key, encode_message(event.label, event.payload), trace_headers(record.headers)

@@ -22,10 +22,12 @@ from flowmachine.core.partitioners import home
 from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held, is_awaited
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.sagas import PartitionSagas
+from flowmachine.partition.tracing import Sampler, Step, find_place, make_steps
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
 from flowmachine.wire.log import Headers, InputRecord, OutputRecord, StoredRecord
 from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_message
 from flowmachine.wire.record import decode_saga, encode_saga, is_awaited_record
+from flowmachine.wire.trace import decode_trace_context, encode_trace_context, trace_headers
 from flowmachine.wire.unmatched import encode_unmatched, format_origin
 
 EXPIRED_PER_BATCH_MAX = 500
@@ -101,6 +103,8 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """Sagas that are to be loaded from a store."""
     moved_at_ms: list[int] = []
     """The times of the records that made a saga or moved one."""
+    traced: list[Step] = []
+    """For traces; empty unless somebody wants them."""
 
     @property
     def is_empty(self) -> bool:
@@ -111,9 +115,11 @@ class BatchPlan(msgspec.Struct, frozen=True):
 class Partition:
     """The sagas of one home partition under one machine."""
 
-    def __init__(self, machine: Machine, settings: PartitionSettings) -> None:
+    def __init__(self, machine: Machine, settings: PartitionSettings, sampler: Sampler | None = None) -> None:
+        """`sampler` None: nobody wants traces."""
         self.machine = machine
         self.settings = settings
+        self.sampler = sampler
         self.sagas = PartitionSagas()
         self.command_places: Mapping[ChannelId, Sequence[tuple[str, int | None]]] = {
             ChannelId(channel): [
@@ -189,6 +195,7 @@ class _Batch:
         self.command_places = partition.command_places
         self.stored = partition.sagas
         self.can_resume = partition.can_resume
+        self.sampler = partition.sampler
         self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
         self.pending_expired = after.expired_count if after is not None else 0
         self.records: list[OutputRecord] = []
@@ -205,6 +212,7 @@ class _Batch:
         self.resumable: dict[str, None] = {}
         self.awaited: dict[str, None] = {}
         self.moved_at_ms: list[int] = []
+        self.traced: list[Step] = []
         self.forwarded = 0
 
     def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
@@ -232,6 +240,7 @@ class _Batch:
             resumable=list(self.resumable),
             awaited=list(self.awaited),
             moved_at_ms=self.moved_at_ms,
+            traced=self.traced,
         )
 
     def take_record(self, record: InputRecord) -> None:
@@ -259,7 +268,7 @@ class _Batch:
         except MalformedError as error:
             self._refuse(record, Outcome.MALFORMED, str(error))
             return
-        decision = self._take(key, saga, received)
+        decision = self._take(key, saga, received, record)
         if decision.outcome in ENTERING:
             self.moved_at_ms.append(record.timestamp)
         else:
@@ -305,7 +314,7 @@ class _Batch:
             value = self.pending[key] if key in self.pending else self.stored.get(key)
         return decode_saga(value) if value is not None else None
 
-    def _take(self, key: bytes, saga: Saga | None, received: Input) -> Decision:
+    def _take(self, key: bytes, saga: Saga | None, received: Input, record: InputRecord | None = None) -> Decision:
         """Decide an input and take over what it changes. What would make too large a record changes nothing."""
         known = saga
         if saga is None and self.settings.is_read_through and type(received) is EventReceived:
@@ -314,10 +323,15 @@ class _Batch:
         for failure in decision.failures:
             state = decision.saga.current_state if decision.saga is not None else ""
             self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
+        place = None if self.sampler is None else find_place(self.sampler, received, record, saga, decision)
         if decision.outcome in CHANGING:
-            excess = self._apply(key, saga, decision)
+            excess = self._apply(key, saga, decision, () if place is None else encode_trace_context(place.context))
             if excess:
-                return Decision(Outcome.TOO_LARGE, saga, reason=excess)
+                decision = Decision(Outcome.TOO_LARGE, saga, reason=excess)
+        if place is not None and self.sampler is not None:
+            if decision.outcome is Outcome.TOO_LARGE:  # the saga's next change will have the place that this one had
+                place = find_place(self.sampler, received, record, saga, decision)
+            self.traced += make_steps(place, received, record, saga, decision)
         return decision
 
     def _without_room(self, key: bytes, saga: Saga | None, received: Input, refused: Decision) -> Decision:
@@ -332,7 +346,7 @@ class _Batch:
         held = Decision(Outcome.HELD, kept, reason=refused.reason)
         return refused if self._apply(key, saga, held) else held
 
-    def _apply(self, key: bytes, before: Saga | None, decision: Decision) -> str:
+    def _apply(self, key: bytes, before: Saga | None, decision: Decision, trace: Headers = ()) -> str:
         """Take over a decision that changes a saga; returns why that cannot be, in one sentence."""
         saga = decision.saga
         assert saga is not None
@@ -340,13 +354,13 @@ class _Batch:
         largest = len(value)
         records = self.records
         count_before = len(records)
-        headers: Headers = ()
+        headers = trace
         for number, command in enumerate(decision.commands):
             text = encode_message(command.label, command.payload)
             if len(text) > largest:
                 largest = len(text)
             if self.settings.has_command_ids:
-                headers = command_headers(key, saga.seq, number)
+                headers = (*trace, *command_headers(key, saga.seq, number))
             for topic, partition in self.command_places[command.channel]:
                 records.append(OutputRecord(topic, key, text, partition, headers))
         if len(key) + largest > self.settings.record_bytes_max:
@@ -394,7 +408,7 @@ class _Batch:
             self.resumable[key.decode()] = None
 
     def _forward(self, record: InputRecord, partition: int) -> None:
-        headers = ((ORIGIN_HEADER, format_origin(record).encode()),)
+        headers = (*trace_headers(record.headers), (ORIGIN_HEADER, format_origin(record).encode()))
         self.records.append(
             OutputRecord(self.settings.intake_topic, record.key, record.value, partition, headers, record.timestamp)
         )
@@ -471,6 +485,7 @@ def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:
         raise MalformedError("the key is not UTF-8; the key must be the saga id") from None
     if is_intake and (INPUT_HEADER, CREATE) in record.headers:
         creation = decode_creation(record.value)
-        return Create(saga_id, creation.associated_entity_id, creation.metadata, record.timestamp)
+        trace = decode_trace_context(record.headers) if len(record.headers) > 1 else None
+        return Create(saga_id, creation.associated_entity_id, creation.metadata, record.timestamp, trace)
     message = decode_message(record.value)
     return EventReceived(saga_id, message.message_label, message.message_payload, record.timestamp)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flowmachine.core.saga import OutboxEntry
 from flowmachine.errors import TransientError
-from flowmachine.ports import CommandSender, Observer
+from flowmachine.ports import NO_HEADERS, CommandSender, Observer, Tracer
 from flowmachine.runtime.backoff import backoff
 
 Settle = Callable[[str, str, str | None], None]
@@ -46,8 +46,15 @@ _EMPTY = _Outbox({}, ())
 class Delivery:
     """All deliveries of a process. Owned by the event loop; no method waits."""
 
-    def __init__(self, senders: Mapping[str, CommandSender], settings: DeliverySettings, observer: Observer) -> None:
+    def __init__(
+        self,
+        senders: Mapping[str, CommandSender],
+        settings: DeliverySettings,
+        observer: Observer,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._senders = senders
+        self._tracer = tracer
         self._settings = settings
         self._observer = observer
         self._outboxes: dict[int, dict[str, _Outbox]] = {}
@@ -97,7 +104,7 @@ class Delivery:
             attempts_max = 1  # a machine without the channel does not get it by waiting
         pauses = backoff(first_seconds=settings.pause_first_seconds, seconds_max=settings.pause_seconds_max)
         for attempt in range(1, attempts_max + 1):
-            reason = await self._attempt(saga_id, entry)
+            reason = await self._attempt(saga_id, entry, attempt)
             if reason is None:
                 self._observer.command_sent(entry.channel, "delivered")
                 settle(saga_id, entry.id, None)
@@ -113,14 +120,26 @@ class Delivery:
             self._observer.command_sent(entry.channel, "retried")
             await asyncio.sleep(next(pauses))
 
-    async def _attempt(self, saga_id: str, entry: OutboxEntry) -> str | None:
+    async def _attempt(self, saga_id: str, entry: OutboxEntry, attempt: int) -> str | None:
         """Try once; why it failed, or None."""
         sender = self._senders.get(entry.channel)
         if sender is None:
             return "its channel is not in this machine"
+        if self._tracer is None:
+            return await self._send(sender, saga_id, entry, NO_HEADERS)
+        span = self._tracer.start_delivery(saga_id, entry, attempt)
+        failure = await self._send(sender, saga_id, entry, span.headers)
+        span.end(failure)
+        return failure
+
+    async def _send(
+        self, sender: CommandSender, saga_id: str, entry: OutboxEntry, headers: Mapping[str, str]
+    ) -> str | None:
         key = f"{saga_id}:{entry.id}"
         try:
-            await sender.send(saga_id=saga_id, label=entry.label, payload=entry.payload, idempotency_key=key)
+            await sender.send(
+                saga_id=saga_id, label=entry.label, payload=entry.payload, idempotency_key=key, headers=headers
+            )
         except TransientError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a bug of ours is a failed attempt: the command must not be forgotten

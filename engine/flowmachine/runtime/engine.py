@@ -17,7 +17,7 @@ from flowmachine.core.definition import Machine
 from flowmachine.core.phases import Phase
 from flowmachine.errors import ConfigurationError, FlowMachineError, TransientError
 from flowmachine.partition.plan import Partition, PartitionSettings
-from flowmachine.ports import Assignment, Clock, CommandSender, Log, Observer, Topics
+from flowmachine.ports import Assignment, Clock, CommandSender, Log, Observer, Topics, Tracer
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery, DeliverySettings
 from flowmachine.runtime.partition_task import BatchSettings, PartitionTask
@@ -70,6 +70,7 @@ class Engine:
         clock: Clock,
         senders: Mapping[str, CommandSender],
         read_through: ReadThrough | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.machine = machine
         self.log = log
@@ -81,7 +82,8 @@ class Engine:
         self._observer = observer
         self._clock = clock
         self._read_through = read_through
-        self._delivery = Delivery(senders, settings.delivery, observer)
+        self._tracer = tracer
+        self._delivery = Delivery(senders, settings.delivery, observer, tracer)
         self._tasks: dict[int, tuple[PartitionTask, asyncio.Task[None]]] = {}
         self._problem = "starting"
         self._log_problem = ""
@@ -182,12 +184,13 @@ class Engine:
         )
         return PartitionTask(
             log=self.log,
-            partition=Partition(self.machine, settings),
+            partition=Partition(self.machine, settings, None if self._tracer is None else self._tracer.is_sampled),
             batch=self._settings.batch,
             observer=self._observer,
             clock=self._clock,
             delivery=self._delivery,
             read_through=self._read_through,
+            tracer=self._tracer,
         )
 
     async def _stop_tasks(self, numbers: list[int]) -> None:

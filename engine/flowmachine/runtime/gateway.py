@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowmachine.core.partitioners import align, home
+from flowmachine.core.trace import TraceContext
 from flowmachine.errors import TransientError
 from flowmachine.ports import PeerOutcomes, PeerReader, Topics
 from flowmachine.runtime.engine import Engine
@@ -23,6 +24,7 @@ from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import OutputRecord
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 from flowmachine.wire.record import is_awaited_record
+from flowmachine.wire.trace import encode_trace_context
 
 READ_TIMEOUT_SECONDS = 10.0
 
@@ -46,23 +48,24 @@ class Gateway:
         self._peers = peers
         self._peer_outcomes = peer_outcomes
 
-    async def create(self, creation: Creation, idempotency_key: str | None) -> str:
+    async def create(self, creation: Creation, idempotency_key: str | None, trace: TraceContext | None = None) -> str:
         """Ask for a saga and return its id. The same key gives the same id, and the saga is created once.
 
         Raises TransientError when the log is away; it is then not known whether the saga will come to be.
         """
         topics = self._topics()
         saga_id = self._mint(idempotency_key, topics.home_partitions)
-        await self._append(saga_id, encode_creation(creation), CREATE_HEADERS)
+        headers = (*CREATE_HEADERS, *encode_trace_context(trace))
+        await self._append(saga_id, encode_creation(creation), headers)
         return saga_id
 
-    async def report(self, saga_id: str, value: bytes) -> None:
+    async def report(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> None:
         """Append an event, as a record's value, for a saga. Raises TransientError when the log is away."""
-        await self._append(saga_id, value, ())
+        await self._append(saga_id, value, encode_trace_context(trace))
 
-    async def report_and_wait(self, saga_id: str, value: bytes) -> EventOutcome:
+    async def report_and_wait(self, saga_id: str, value: bytes, trace: TraceContext | None = None) -> EventOutcome:
         """The same, and what became of it. After a TransientError that says so the event is safe all the same."""
-        place = await self._append(saga_id, value, ())
+        place = await self._append(saga_id, value, encode_trace_context(trace))
         try:
             return await self.outcome(place)
         except TransientError as error:

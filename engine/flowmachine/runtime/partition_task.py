@@ -23,7 +23,7 @@ from flowmachine.core.phases import Phase, Signal, advance
 from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
 from flowmachine.partition.plan import BatchPlan, Partition
-from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Transaction
+from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Tracer, Transaction
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.inbox import Inbox
@@ -83,6 +83,7 @@ class PartitionTask:
         clock: Clock,
         delivery: Delivery,
         read_through: ReadThrough | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.partition = partition
         self.number = partition.settings.partition
@@ -94,6 +95,7 @@ class PartitionTask:
         self._clock = clock
         self._delivery = delivery
         self._read_through = read_through
+        self._tracer = tracer
         self._inbox = Inbox(batch.records_max)
         self._stopping = asyncio.Event()
         self._restored_to = 0
@@ -277,6 +279,8 @@ class PartitionTask:
 
     def _report(self, plan: BatchPlan, committed: _Committed) -> None:
         self._observer.committed(self.number, plan, committed.seconds, committed.at_ms)
+        if self._tracer is not None:
+            self._tracer.committed(plan.traced, committed.at_ms)
         self._outcomes.committed(plan)
         self._count_sagas()
         for saga_id, outbox in plan.outboxes.items():

@@ -126,6 +126,20 @@ async def send(sender: RestSender, saga_id: str = "order-1", key: str = "order-1
         )
 
 
+async def test_further_headers_win_over_the_channels(service: Service, session: aiohttp.ClientSession) -> None:
+    service.answer = answering(200)
+    sender = build_sender(service, session, headers={"traceparent": "fixed", "X-Team": "a"})
+    await sender.send(
+        saga_id="order-1",
+        label="executePayment",
+        payload=encode_payload({}),
+        idempotency_key="order-1:2",
+        headers={"traceparent": "00-1-2-01"},
+    )
+    ((_, _, headers, _),) = service.seen
+    assert (headers["traceparent"], headers["X-Team"]) == ("00-1-2-01", "a")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 async def test_command_has_flow_managers_form(service: Service, session: aiohttp.ClientSession, method: str) -> None:
     service.answer = answering(200)

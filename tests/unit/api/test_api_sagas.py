@@ -10,6 +10,7 @@ import pytest
 from yarl import URL
 
 from flowmachine.api.server import ApiSettings
+from flowmachine.core.trace import TraceContext
 from flowmachine.errors import ConfigurationError, InvariantError, TransientError
 from tests.support.api_fakes import HELD, PENDING, ApiSetup, order_record, running_api
 
@@ -382,3 +383,20 @@ async def test_draining_engine_takes_no_new_work_but_still_reads() -> None:
         assert (await api.client.get("/sagas/order-1")).status == 200
         assert not api.gateway.created
         assert not api.gateway.reported
+
+
+TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "shop=1"}
+
+
+async def test_trace_of_a_request_goes_with_its_saga_and_its_event_where_traces_are_wanted() -> None:
+    async with running_api(ApiSetup(settings=ApiSettings(is_tracing=True))) as api:
+        for headers in (TRACE, {"traceparent": "nonsense"}, {}):
+            assert (await api.client.post("/saga", json=CREATION, headers=headers)).status == 200
+        assert (await api.client.post("/event", json=EVENT, headers=TRACE)).status == 200
+        assert api.gateway.traces == [TraceContext(*TRACE.values()), None, None, TraceContext(*TRACE.values())]
+
+
+async def test_trace_of_a_request_is_ignored_where_nobody_wants_traces() -> None:
+    async with running_api() as api:
+        await api.client.post("/saga", json=CREATION, headers=TRACE)
+        assert api.gateway.traces == [None]

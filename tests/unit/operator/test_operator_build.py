@@ -299,7 +299,8 @@ def test_template_changes_what_it_names() -> None:
     pod = pod_of(
         image="mine:2",
         resources={"limits": {"memory": "1Gi"}, "requests": {"cpu": "1"}},
-        env=[{"name": "LOG_LEVEL", "value": "debug"}],
+        env=[{"name": "LOG_LEVEL", "value": "debug"}, {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel"}],
+        envFrom=[{"configMapRef": {"name": "opentelemetry"}}],
         nodeSelector={"disk": "ssd"},
         tolerations=[{"key": "k", "operator": "Exists"}],
         affinity={"nodeAffinity": {}},
@@ -315,7 +316,12 @@ def test_template_changes_what_it_names() -> None:
 
     assert engine["image"] == "mine:2"
     assert engine["resources"] == {"limits": {"memory": "1Gi"}, "requests": {"cpu": "1", "memory": "256Mi"}}
-    assert [entry["name"] for entry in engine["env"]] == ["POD_IP", "LOG_LEVEL"]
+    assert [entry["name"] for entry in engine["env"]] == [
+        "POD_IP",
+        "LOG_LEVEL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ]
+    assert engine["envFrom"] == [{"configMapRef": {"name": "opentelemetry"}}]
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] == 5
     assert {volume["name"] for volume in spec["volumes"]} == {"config", "secrets", "tmp", "extra"}

@@ -21,6 +21,7 @@ from yarl import URL
 from flowmachine.adapters.rest.session import HostSlots, describe_failure
 from flowmachine.core.definition import PayloadText
 from flowmachine.errors import ConfigurationError, Problem, TransientError
+from flowmachine.ports import NO_HEADERS
 from flowmachine.wire.message import MessageText
 
 IGNORED_BODY_BYTES_MAX: Final = 65_536
@@ -76,13 +77,22 @@ class RestSender:
         self._slot = self._slots.of(self._url)
         self._name = f"{endpoint.method} {self._url.with_user(None).with_query(None).with_fragment(None)}"
 
-    async def send(self, *, saga_id: str, label: str, payload: PayloadText, idempotency_key: str) -> None:
+    async def send(
+        self,
+        *,
+        saga_id: str,
+        label: str,
+        payload: PayloadText,
+        idempotency_key: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         """As the port says. The time spent waiting for a slot of the host does not count."""
-        headers = self._headers.copy()
-        headers["Idempotency-Key"] = quote(idempotency_key, safe=_VISIBLE)
+        sent = self._headers.copy()
+        sent.update(headers)
+        sent["Idempotency-Key"] = quote(idempotency_key, safe=_VISIBLE)
         body = _encode(_Body(saga_id, MessageText(label, payload)))
         async with self._slot:
-            status = await self._request(body, headers)
+            status = await self._request(body, sent)
         if not 200 <= status < 300:
             note = ", and redirects are not followed" if 300 <= status < 400 else ""
             raise TransientError(f"{self._name} answered {status}{note}")
