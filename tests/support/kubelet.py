@@ -109,18 +109,11 @@ class Kubelet:
         if spec.get("automountServiceAccountToken"):
             inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", _MOUNTED, mounts[_CREDENTIALS])
             program = [*inside, *program]
-            server = self._api_server or urlsplit(self._lab.cluster.cluster.own_cluster().layout.server).netloc
+            server = self._api_server or urlsplit(self._lab.api.server).netloc
             host, _, number = server.rpartition(":")
             variables |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": number}
         log = self._folder / f"{name}.log"
-        with log.open("wb") as output:
-            process = await asyncio.to_thread(
-                subprocess.Popen,
-                [*program, *map(translate, container["args"])],
-                env=os.environ | variables,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        process = _launch([*program, *map(translate, container["args"])], variables, log)
         (port,) = (port["containerPort"] for port in container["ports"] if port["name"] == "http")
         probe = container["readinessProbe"]["httpGet"]["path"]
         return RunningPod(name, process, f"http://{address}:{port}", probe, log, mounts)
@@ -169,7 +162,7 @@ class Kubelet:
 
     def _end(self, pod: RunningPod) -> None:
         pod.process.send_signal(signal.SIGTERM)
-        self._ending.add(asyncio.create_task(asyncio.to_thread(pod.process.wait, _GRACE_SECONDS)))
+        self._ending.add(asyncio.create_task(asyncio.to_thread(_wait, pod.process)))
 
     async def stop(self) -> None:
         """All engines end in order."""
@@ -177,6 +170,20 @@ class Kubelet:
             self._end(self.pods.pop(name))
         codes = await asyncio.gather(*self._ending)
         assert set(codes) <= {0}, f"engines ended with {codes}"
+
+
+def _launch(command: list[str | Path], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Not in a thread: who is cancelled meanwhile would never know of the process."""
+    with log.open("wb") as output:
+        return subprocess.Popen(command, env=os.environ | variables, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def _read_variable(item: dict[str, Any], address: str) -> str:
