@@ -18,7 +18,7 @@ from tests.support.orders import (
     running_participants,
 )
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 SAGAS = 300
 _BEFORE, _AFTER = 2, 4
