@@ -12,6 +12,8 @@ from flowmachine.adapters.mongo import MongoStore
 from flowmachine.errors import ConfigurationError
 from tests.contract.store_contract import one, order_after, read_one
 
+pytestmark = pytest.mark.timeout(900)  # of which the first use takes some minutes, to build the server
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FerretDbServer]:

@@ -25,7 +25,8 @@ from tests.support.orders import FinalStates, create_sagas, prepare_orders, read
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 SAGAS = int(os.environ.get("FLOWMACHINE_TEST_TAKEOVER_SAGAS", "1000"))
-"""10,000 for the long version: the server that stands in for MongoDB takes some 500 documents a second."""
+"""10,000 for the long version: the server that stands in for MongoDB takes some 500 documents a second, fewer the more
+it has, because it uses an index only for a filter of nothing else, and a guarded replacement's has more."""
 OWN = 200
 
 
