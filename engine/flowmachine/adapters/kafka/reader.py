@@ -18,6 +18,8 @@ from flowmachine.errors import ConfigurationError, Problem, TransientError
 from flowmachine.wire.log import InputRecord
 
 _FETCH_BYTES = 8 * 1024 * 1024
+_FETCH_WAIT_MS = 10
+"""All that is asked for is there: a broker has nothing to wait for, and the next partition waits for its answer."""
 _POLL_MS = 500
 _STALLED_SECONDS_MAX = 60.0
 """A partition that brings nothing for so long is held up, by an open transaction or by its broker."""
@@ -39,7 +41,9 @@ class KafkaReader:
     async def __aenter__(self) -> Self:
         try:
             admin = await self._stack.enter_async_context(connected_admin(self._connection))
-            consumer = AIOKafkaConsumer(**consumer_arguments(self._connection, _FETCH_BYTES))
+            arguments = consumer_arguments(self._connection, _FETCH_BYTES)
+            arguments["fetch_max_wait_ms"] = _FETCH_WAIT_MS
+            consumer = AIOKafkaConsumer(**arguments)
             self._stack.push_async_callback(consumer.stop)
             with translated(f"connecting to {self._connection.address}"):
                 await consumer.start()
