@@ -113,6 +113,19 @@ async def test_context_of_the_creator_is_kept_and_linked(
     assert created.resource["service.name"] == "orders-of-ours"
 
 
+async def test_state_that_makes_no_sense_is_no_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = TraceContext(CALLER.traceparent, "no state at all")
+    with otlp_receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        async with opened_tracer(environment, **OF_THIS_ENGINE) as tracer:
+            assert tracer is not None
+            tell(tracer, create_record(headers=(*CREATE_HEADERS, *encode_trace_context(bad))))
+        assert [span.name for span in receiver.of(CALLER.trace_id)] == ["create saga"]
+    assert not [line for line in caplog.records if line.name.startswith("opentelemetry")]
+
+
 async def test_sampler_of_the_environment_decides_by_the_trace(
     monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]
 ) -> None:

@@ -80,6 +80,7 @@ class _FirstReason(logging.Handler):
             logger = logging.getLogger(name)
             logger.handlers = [self]
             logger.propagate = False
+        logging.getLogger("opentelemetry.trace.span").setLevel(logging.CRITICAL)  # of every `tracestate` that is bad
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the message."""
