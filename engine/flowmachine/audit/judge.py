@@ -208,10 +208,6 @@ def _excuse(
     if evidence.was_held or recorded.held or recorded.earlier_revisions:
         return _unverified(saga, Reason.REVISION, "it was moved by another revision of the machine as well")
     creations = sorted(s.record.timestamp for s in evidence.steps if s.is_creation and s.status is not Status.REFUSED)
-    if scope.reads_through and not creations:
-        return _unverified(
-            saga, Reason.FOREIGN, "it was taken over from the store, so how it began is not in the topics"
-        )
     is_second_life = len(creations) > 1 and creations[0] < scope.now_ms - scope.retention_finished_ms
     if is_second_life or any(not record.value for record in saga.changelog[:-1]):
         return _unverified(saga, Reason.FORGOTTEN, "an earlier saga of this id was forgotten")

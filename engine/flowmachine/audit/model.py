@@ -95,8 +95,6 @@ class Scope:
     """The latest time at which a record of another revision was written, as the records have it."""
     may_share_inputs: bool = False
     """The group or its topics were somebody else's before: events of sagas that nothing else tells of are theirs."""
-    reads_through: bool = False
-    """Sagas may have been taken over from the store: nothing here tells how they began."""
 
     def sources(self, home_partition: int) -> list[TopicPartition]:
         """The input partitions that a home partition reads."""

@@ -247,21 +247,14 @@ def test_events_of_a_shared_topic_are_none_of_ours() -> None:
     assert recording.reasons() == ["foreign"]
 
 
-def test_saga_that_was_taken_over_from_a_store_is_not_judged_for_how_it_began() -> None:
+@pytest.mark.parametrize("mark", ["imported", "adopted"])
+def test_saga_that_began_elsewhere_is_not_judged_for_how_it_began(mark: str) -> None:
     recording = finished(Recording())
     recording.remove(INTAKE, 0)
     assert {kind for kind, _ in recording.found()} == {"input-unknown"}
-    recording.overrides = {"reads_through": True}
+    recording.change(SAGAS, -1, with_json(earlierRevisions=[mark]))
     assert recording.findings() == []
-    assert recording.reasons() == ["foreign"]
-
-
-def test_saga_that_was_created_here_is_judged_although_others_are_taken_over() -> None:
-    recording = finished(Recording())
-    recording.overrides = {"reads_through": True}
-    assert_verified(recording)
-    recording.remove(EVENTS, 0)
-    assert [kind for kind, _ in recording.found()] == ["input-unknown"]
+    assert recording.reasons() == ["elsewhere"]
 
 
 def test_commands_of_other_sagas_in_a_shared_topic_are_none_of_ours() -> None:

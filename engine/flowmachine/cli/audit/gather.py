@@ -56,7 +56,6 @@ class MachineTopics:
     """Channel id -> the topics of its commands."""
     retention_finished_ms: int
     may_share_inputs: bool
-    reads_through: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -128,7 +127,6 @@ async def gather(
         retained_from_ms=retained,
         other_revision_until=other_revision_until,
         may_share_inputs=topics.may_share_inputs,
-        reads_through=topics.reads_through,
     )
 
 

@@ -62,7 +62,6 @@ def _topics(resource: FlowMachine) -> MachineTopics:
         command_topics={c.id: c.kafka.output_topics for c in resource.spec.channels if c.kafka},
         retention_finished_ms=resource.spec.settings.retention.finished_ms,
         may_share_inputs=any(channel.consumer_group for channel in kafka_channels(resource)),
-        reads_through=resource.spec.persistence.read_through,
     )
 
 
