@@ -9,6 +9,7 @@ from flowmachine.audit.diagnose import diagnose
 from flowmachine.audit.evidence import Evidence, Status, Step, gather
 from flowmachine.audit.model import Finding, Kind, Reason, SagaRecords, Scope, Verdict, found
 from flowmachine.audit.replay import Applied, history_entries, is_refused, replay
+from flowmachine.core.actions import Outcome
 from flowmachine.core.definition import StateId
 from flowmachine.core.inputs import EventReceived
 from flowmachine.core.partitioners import home
@@ -18,6 +19,8 @@ from flowmachine.errors import InvariantError
 from flowmachine.wire.log import InputRecord
 from flowmachine.wire.record import decode_saga
 
+_OF_NO_SAGA = (Outcome.MALFORMED.value, Outcome.TOO_LARGE.value)
+"""Refused whatever state the saga is in, or whether there is one."""
 LONG_KEY_BYTES = 64 * 1024
 """Of longer keys the unmatched topic keeps the beginning only, so an input is not found there again."""
 
@@ -165,13 +168,15 @@ def _before_end(saga: SagaRecords, evidence: Evidence) -> list[list[Step]]:
     """The streams; of a forgotten saga without what came too late, which was refused as unknown."""
     if not saga.changelog or saga.changelog[-1].value:
         return [list(stream) for stream in evidence.streams]
-    streams: list[list[Step]] = []
-    for stream in evidence.streams:
-        kept = list(stream)
-        while kept and kept[-1].outcome == "unknown_saga":
-            kept.pop()
-        streams.append(kept)
-    return streams
+    return [_before_oblivion(stream) for stream in evidence.streams]
+
+
+def _before_oblivion(stream: Sequence[Step]) -> list[Step]:
+    """Without the events refused as unknown at its end; what no saga could have taken may stand among them."""
+    end = len(stream)
+    while end and (stream[end - 1].outcome == "unknown_saga" or stream[end - 1].outcome in _OF_NO_SAGA):
+        end -= 1
+    return [*stream[:end], *(step for step in stream[end:] if step.outcome != "unknown_saga")]
 
 
 def _compare(scope: Scope, saga: SagaRecords, applied: Applied, recorded: Saga, latest: InputRecord) -> list[Finding]:

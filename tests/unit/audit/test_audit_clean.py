@@ -228,6 +228,25 @@ def test_sagas_that_another_revision_has_moved_too_are_not_judged_although_its_r
     assert recording.reasons() == ["revision"]
 
 
+def test_bad_inputs_among_the_events_of_a_forgotten_saga_hide_nothing() -> None:
+    """A saga created before 1970, as a bad clock has it, is forgotten with the next batch."""
+    recording = Recording()
+    recording.create(at_ms=-5)
+    for label in STEPS:
+        recording.event(label, at_ms=-5)
+    recording.run()
+    recording.run(internal=[CommandDelivered(SAGA_ID, "1", NOW_MS)])  # finished sagas leave with a batch
+    assert recording.topics[SAGAS, 0][-1].value is None
+    recording.event("orderPrepared", at_ms=-5)
+    recording.put(StoredRecord(EVENTS, 0, 0, -5, b"order-1", b"not JSON"))
+    recording.event("orderDelivered", at_ms=-5)
+    recording.put(StoredRecord(EVENTS, 0, 0, -5, b"order-1", b""))
+    recording.run()
+    outcomes = [dict(record.headers)["flowmachine-outcome"] for record in recording.topics[UNMATCHED, 0]]
+    assert outcomes == [b"unknown_saga", b"malformed", b"unknown_saga", b"malformed"]
+    assert_verified(recording)
+
+
 def test_a_saga_that_moves_during_the_audit_is_not_judged() -> None:
     recording = finished(Recording())
     recording.remove(COMMANDS, 0)
