@@ -79,7 +79,8 @@ class KafkaHarness(LogHarness):
             await producer.stop()
 
     async def read_committed(self, topic: str) -> Sequence[InputRecord]:
-        return [record for record in await read_all(self._bootstrap, topic) if not is_control(record.key)]
+        found = await read_all(self._bootstrap, topic, is_decided=True)
+        return [record for record in found if not is_control(record.key)]
 
     async def close(self) -> None:
         for log in self._logs:

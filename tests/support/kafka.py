@@ -243,13 +243,16 @@ async def read_all(
     *,
     isolation_level: str = "read_committed",
     until: Callable[[Sequence[Record]], bool] | None = None,
+    is_decided: bool = False,
     timeout_seconds: float = 15.0,
     **client_options: Any,
 ) -> list[Record]:
     """Read a topic from its beginning; records keep their order within a partition.
 
-    Without `until`: what the topic holds now (with read_committed up to the first open transaction). With `until`: as
-    soon as the condition holds for all records read so far; TimeoutError says how many there were if it never does.
+    Without `until`: what the topic holds now (with read_committed up to the first open transaction). With `is_decided`
+    that is waited for to be committed or aborted: a commit returns before its markers are written, and until then it
+    cannot be read. With `until`: as soon as the condition holds for all records read so far; TimeoutError says how many
+    there were if it never does.
     """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -271,7 +274,12 @@ async def read_all(
             await consumer.start()
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
-            ends = {} if until else await consumer.end_offsets(partitions)
+            ends: Mapping[TopicPartition, int] = {}
+            if is_decided:
+                async with AIOKafkaConsumer(bootstrap_servers=bootstrap, **client_options) as uncommitted:
+                    ends = await uncommitted.end_offsets(partitions)
+            elif until is None:
+                ends = await consumer.end_offsets(partitions)
             while not (until(found) if until else await _has_reached(consumer, ends)):
                 for batch in (await consumer.getmany(*partitions, timeout_ms=_FETCH_WAIT_MS)).values():
                     found.extend(batch)
