@@ -21,7 +21,9 @@ from bench.errors import RoundFailedError
 from bench.figures import (
     Figure,
     build_hooks,
+    build_journey,
     build_latency,
+    build_loop,
     build_memory,
     build_projection,
     build_restore,
@@ -30,8 +32,10 @@ from bench.figures import (
     gather_facts,
 )
 from bench.hooks import measure_hooks
+from bench.journey import measure_journey
 from bench.lab import Lab
 from bench.latency import Pace, measure_latency
+from bench.loop import measure_loop
 from bench.memory import measure_memory
 from bench.projection import measure_projection
 from bench.report import Report
@@ -44,8 +48,8 @@ from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
 from flowmachine.errors import FlowMachineError
 
-MEASUREMENTS = ("throughput", "latency", "memory", "restore", "hooks", "projection", "stores")
-_NEED_WARM_BROKER = {"throughput", "latency", "projection"}
+MEASUREMENTS = ("throughput", "latency", "journey", "loop", "memory", "restore", "hooks", "projection", "stores")
+_NEED_WARM_BROKER = {"throughput", "latency", "journey", "loop", "projection"}
 _NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
 _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
@@ -150,6 +154,22 @@ async def _latency(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     return build_latency(await measure_latency(lab, pace, rounds=sizes.rounds))
 
 
+async def _journey(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    pace = Pace(
+        events_per_second=sizes.journey_sagas_per_second,
+        seconds=sizes.latency_seconds,
+        warm_seconds=sizes.latency_warm_seconds,
+    )
+    return build_journey(await measure_journey(lab, pace, rounds=sizes.rounds))
+
+
+async def _loop(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    orders, in_flight = sizes.loop_orders, sizes.loop_in_flight
+    return build_loop(await measure_loop(lab, orders=orders, in_flight=in_flight, rounds=sizes.rounds))
+
+
 async def _memory(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
     return build_memory(await measure_memory(say, sagas=sizes.memory_sagas))
 
@@ -176,6 +196,8 @@ async def _stores(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
 _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]] = {
     "throughput": _throughput,
     "latency": _latency,
+    "journey": _journey,
+    "loop": _loop,
     "memory": _memory,
     "restore": _restore,
     "hooks": _hooks,

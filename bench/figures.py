@@ -15,7 +15,9 @@ from statistics import median
 from typing import Any, Literal
 
 from bench.hooks import HookRound
+from bench.journey import DELIVERIES, JourneyRound
 from bench.latency import LatencyRound
+from bench.loop import PROGRAMS, LoopRound
 from bench.memory import MemoryRound
 from bench.projection import ProjectionRound
 from bench.restore import RestoreRound
@@ -39,6 +41,15 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
+    "throughput.ratio": Target("at least", 0.5),
+    "journey.exactlyOnce_p50": Target("at most", 80),
+    "journey.exactlyOnce_p99": Target("at most", 200),
+    "journey.atLeastOnce_p50": Target("at most", 30),
+    "journey.atLeastOnce_p99": Target("at most", 90),
+    "latency.ratio_p50": Target("at most", 1.3),
+    "latency.ratio_p99": Target("at most", 1.3),
+    "loop.ratio_1": Target("at least", 0.7),
+    "loop.ratio_2": Target("at least", 0.7),
     "memory.paid": Target("at most", 1.5 * _KIB),
 }
 """By figure. Only what has been decided stands here; a figure without a target is shown all the same."""
@@ -97,6 +108,42 @@ def build_latency(rounds: Sequence[LatencyRound]) -> list[Figure]:
         of_bare = _median(f"latency.passthrough_{quantile}", f"pass-through, {quantile}", bare, f"{quantile}_ms", "ms")
         text = f"ratio, {quantile}"
         figures += [of_engine, of_bare, _ratio(f"latency.ratio_{quantile}", text, of_engine, of_bare)]
+    return figures
+
+
+def build_journey(rounds: Sequence[JourneyRound]) -> list[Figure]:
+    """Quantiles of whole orders, by the mode of delivery."""
+    return [
+        _median(
+            f"journey.{delivery}_{quantile}",
+            f"whole saga, {delivery}, {quantile}",
+            [one for one in rounds if one.delivery == delivery],
+            f"{quantile}_ms",
+            "ms",
+        )
+        for delivery in DELIVERIES
+        for quantile in ("p50", "p99")
+    ]
+
+
+def build_loop(rounds: Sequence[LoopRound]) -> list[Figure]:
+    """Orders per second of both programs with one process and with two, their ratio, and how long an order takes."""
+    figures: list[Figure] = []
+    for processes in (1, 2):
+        engine, floor = (
+            [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
+        )
+        count = "1 process" if processes == 1 else f"{processes} processes"
+        of_engine, of_floor = (
+            _median(f"loop.{name}_{processes}", f"{text}, {count}", of, "sagas_per_second", "sagas/s")
+            for name, text, of in (("engine", "engine", engine), ("floor", "hand-written", floor))
+        )
+        figures += [of_engine, of_floor, _ratio(f"loop.ratio_{processes}", f"ratio, {count}", of_engine, of_floor)]
+        figures += [
+            _median(f"loop.{name}_{processes}_{quantile}", f"{text}, {count}, {quantile}", of, f"{quantile}_ms", "ms")
+            for name, text, of in (("engine", "engine", engine), ("floor", "hand-written", floor))
+            for quantile in ("p50", "p99")
+        ]
     return figures
 
 

@@ -5,14 +5,11 @@ its own for the first time.
 """
 
 import asyncio
-import json
-import sys
 from dataclasses import dataclass
-from subprocess import PIPE
 
 from bench.errors import RoundFailedError
 from bench.lab import Lab
-from bench.processes import Program, child_environment, cpu_seconds
+from bench.processes import Program, cpu_seconds, run_load
 from bench.programs import create_sagas, engine_topics, passthrough_topics, require_advanced, start_engine
 from bench.throughput import ProgramName
 from bench.workload import PAID, Names, lanes, rehearse
@@ -65,7 +62,7 @@ async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
         await start_engine(engine)
         await create_sagas(lab, names, engine, lanes(pace.sagas))
         await asyncio.sleep(_SETTLE_SECONDS)
-        result = await run_load(lab, "engine", engine, names, pace, age)
+        result = await run_paced(lab, "engine", engine, names, pace, age)
         await asyncio.to_thread(require_advanced, engine, pace.sagas)
         await asyncio.to_thread(engine.terminate)
     return result
@@ -77,12 +74,12 @@ async def run_passthrough_round(lab: Lab, pace: Pace) -> LatencyRound:
     async with passthrough_topics(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, process):
         await asyncio.to_thread(process.start)
         await asyncio.sleep(_SETTLE_SECONDS)
-        result = await run_load(lab, "passthrough", process, names, pace, age)
+        result = await run_paced(lab, "passthrough", process, names, pace, age)
         await asyncio.to_thread(process.terminate)
     return result
 
 
-async def run_load(
+async def run_paced(
     lab: Lab, program: ProgramName, process: Program, names: Names, pace: Pace, age: float
 ) -> LatencyRound:
     """Send events at this pace to a program that runs. Raises RoundFailedError."""
@@ -95,25 +92,11 @@ async def run_load(
         "warm-seconds": pace.warm_seconds,
     }
     used_before = cpu_seconds(process.pid)
-    load = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load", *(f"--{name}={value}" for name, value in arguments.items())),
-        stdout=PIPE,
-        stderr=PIPE,
-        env=child_environment(),
-    )
-    try:
-        async with asyncio.timeout(pace.seconds + pace.warm_seconds + _EXTRA_SECONDS_MAX):
-            output, errors = await load.communicate()
-    except TimeoutError as error:
-        raise RoundFailedError("the load generator did not end") from error
-    finally:
-        if load.returncode is None:
-            load.kill()
-            await load.wait()
-    if load.returncode != 0 or not process.is_running:
-        raise RoundFailedError(f"a latency round of the {program} failed:\n{errors.decode(errors='replace')[-3000:]}")
+    seconds_max = pace.seconds + pace.warm_seconds + _EXTRA_SECONDS_MAX
+    found = await run_load("bench.load", arguments, seconds_max=seconds_max)
+    if not process.is_running:
+        raise RoundFailedError(f"the {program} ended within a latency round")
     used = cpu_seconds(process.pid) - used_before
-    found = json.loads(output)
     latencies = sorted(found["latencies_ms"])
     return LatencyRound(
         program=program,

@@ -14,10 +14,12 @@ import gc
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from bench.passthrough import loop_factory
+from bench.watching import open_watched, watch
 from bench.workload import EVENTS, PARTITIONS, lanes
 
 _ARRIVAL_SECONDS_MAX = 20.0
@@ -57,7 +59,11 @@ class Load:
         """Send everything; returns the figures. Raises TimeoutError if commands are missing."""
         keys = [key for group in zip(*lanes(self._settings.count), strict=True) for key in group]
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(self._watch(await self._open(p))) for p in range(PARTITIONS)]
+            topic, bootstrap = self._settings.commands, self._settings.bootstrap
+            watchers = [
+                group.create_task(watch(await open_watched(bootstrap, topic, partition), self._note))
+                for partition in range(PARTITIONS)
+            ]
             await self._send(keys)
             async with asyncio.timeout(_ARRIVAL_SECONDS_MAX):
                 await self._all_arrived.wait()
@@ -70,38 +76,15 @@ class Load:
             "late_ms_p99": round(late[int(_LATE_QUANTILE * len(late))] * 1000, 2),
         }
 
-    async def _open(self, partition: int) -> AIOKafkaConsumer:
-        topic_partition = TopicPartition(self._settings.commands, partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            retry_backoff_ms=10,
-            fetch_max_wait_ms=500,
-        )
-        await consumer.start()
-        consumer.assign([topic_partition])
-        await consumer.seek_to_end(topic_partition)
-        await consumer.position(topic_partition)
-        return consumer
-
-    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                fetched = await consumer.getmany(timeout_ms=10_000)
-                now = loop.time()
-                for records in fetched.values():
-                    for record in records:
-                        key = record.key or b""
-                        due = self._due.pop(key, None)
-                        if due is not None:
-                            self._latencies[key] = now - due
-                if len(self._latencies) == self._settings.count:
-                    self._all_arrived.set()
-        finally:
-            await consumer.stop()
+    async def _note(self, _: int, records: Sequence[Any]) -> None:
+        now = asyncio.get_running_loop().time()
+        for record in records:
+            key = record.key or b""
+            due = self._due.pop(key, None)
+            if due is not None:
+                self._latencies[key] = now - due
+        if len(self._latencies) == self._settings.count:
+            self._all_arrived.set()
 
     async def _send(self, keys: Sequence[bytes]) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()

@@ -1,13 +1,16 @@
 """What a process costs, from /proc, and the processes that this benchmark starts besides the engine."""
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from subprocess import PIPE
+from typing import Any, Protocol
 
 from bench.errors import RoundFailedError
 
@@ -67,22 +70,46 @@ def log_tail(path: Path) -> str:
     return path.read_text(errors="replace")[-_TAIL_CHARACTERS:] if path.exists() else ""
 
 
-class PassthroughProcess:
-    """`python -m bench.passthrough` with these arguments; `start` returns once it reads."""
+async def run_load(module: str, arguments: Mapping[str, object], *, seconds_max: float) -> dict[str, Any]:
+    """Run `python -m MODULE` to its end; the JSON object that it prints. Raises RoundFailedError."""
+    load = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *(f"--{name}={value}" for name, value in arguments.items())),
+        stdout=PIPE,
+        stderr=PIPE,
+        env=child_environment(),
+    )
+    try:
+        async with asyncio.timeout(seconds_max):
+            output, errors = await load.communicate()
+    except TimeoutError as error:
+        raise RoundFailedError(f"{module} did not end within {seconds_max:.0f} s") from error
+    finally:
+        if load.returncode is None:
+            load.kill()
+            await load.wait()
+    if load.returncode != 0:
+        raise RoundFailedError(f"{module} failed:\n{errors.decode(errors='replace')[-_TAIL_CHARACTERS:]}")
+    said: dict[str, Any] = json.loads(output)
+    return said
 
-    def __init__(self, arguments: Sequence[str], log_path: Path) -> None:
-        self._command = [sys.executable, "-m", "bench.passthrough", *arguments]
+
+class BenchProcess:
+    """`python -m MODULE` with these arguments, which says "ready"; `start` returns once it has."""
+
+    def __init__(self, module: str, arguments: Mapping[str, object], log_path: Path) -> None:
+        self._module = module
+        self._command = [sys.executable, "-m", module, *(f"--{name}={value}" for name, value in arguments.items())]
         self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until its clients are connected. Raises RoundFailedError."""
+        """Start it, and wait until it is ready. Raises RoundFailedError."""
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=child_environment())
         deadline = time.monotonic() + _START_SECONDS_MAX
         while b"ready" not in self.log_path.read_bytes():
             if not self.is_running or time.monotonic() > deadline:
-                raise RoundFailedError(f"the pass-through program did not start:\n{log_tail(self.log_path)}")
+                raise RoundFailedError(f"{self._module} did not start:\n{log_tail(self.log_path)}")
             time.sleep(_POLL_SECONDS)
 
     @property

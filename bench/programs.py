@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from bench.broker import append, create_topics, delete_topics, follow
 from bench.errors import RoundFailedError
 from bench.lab import Lab
-from bench.processes import PassthroughProcess, Program
+from bench.processes import BenchProcess, Program
 from bench.workload import PARTITIONS, Names, Written, creation_value, unique_names, write_machine
 from dev.engine_process import EngineDiedError, EngineProcess
 from flowmachine.wire.intake import CREATE_HEADERS
@@ -19,13 +19,11 @@ _METRICS_SECONDS_MAX = 10.0
 
 
 @asynccontextmanager
-async def engine_topics(
-    lab: Lab, *, persistence: Mapping[str, object] | None = None
-) -> AsyncGenerator[tuple[Names, EngineProcess]]:
-    """An engine that has not started, and its topics; both are gone afterwards."""
+async def engine_topics(lab: Lab, **spec: Mapping[str, object] | None) -> AsyncGenerator[tuple[Names, EngineProcess]]:
+    """An engine that has not started, with these parts of its spec, and its topics; both are gone afterwards."""
     names = unique_names("bench")
     await create_topics(lab.bootstrap, names.events, names.commands)
-    engine = EngineProcess(write_machine(names, lab.bootstrap, lab.folder, persistence=persistence))
+    engine = EngineProcess(write_machine(names, lab.bootstrap, lab.folder, **spec))
     try:
         yield names, engine
     finally:
@@ -68,7 +66,7 @@ def require_advanced(engine: EngineProcess, events: int) -> None:
 @asynccontextmanager
 async def passthrough_topics(
     lab: Lab, written: Sequence[Written], *, records_per_step: int
-) -> AsyncGenerator[tuple[Names, PassthroughProcess]]:
+) -> AsyncGenerator[tuple[Names, BenchProcess]]:
     """A pass-through program that has not started, and its topics; both are gone afterwards.
 
     It writes records of the sizes in `written`, the next sizes after each `records_per_step` records of a partition.
@@ -87,7 +85,7 @@ async def passthrough_topics(
         "saga-bytes": ",".join(str(len(one.saga)) for one in written),
     }
     log_path = lab.folder / f"{names.machine}.log"
-    process = PassthroughProcess([f"--{name}={value}" for name, value in arguments.items()], log_path)
+    process = BenchProcess("bench.passthrough", arguments, log_path)
     try:
         yield names, process
     finally:

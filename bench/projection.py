@@ -21,7 +21,7 @@ import psycopg
 from bench.broker import COMPACTED, append, create_topics
 from bench.errors import RoundFailedError
 from bench.lab import Lab
-from bench.latency import Pace, run_load
+from bench.latency import Pace, run_paced
 from bench.processes import log_tail
 from bench.programs import create_sagas, engine_topics, start_engine
 from bench.workload import idle_sagas, lanes
@@ -66,7 +66,7 @@ async def measure_projection(lab: Lab, *, rate: int, seconds: int) -> Projection
             await _follow(engine, sagas)
             pace = Pace(events_per_second=rate, seconds=seconds, warm_seconds=0)
             (load, load_ended), (samples, copies_ended) = await asyncio.gather(
-                _timed(run_load(lab, "engine", engine, names, pace, lab.broker_age_seconds)),
+                _timed(run_paced(lab, "engine", engine, names, pace, lab.broker_age_seconds)),
                 _timed(_follow(engine, 2 * sagas)),
             )
             await asyncio.to_thread(engine.terminate)

@@ -16,6 +16,10 @@ class Sizes:
     throughput_sagas: int
     """Each brings three events. At least 4,000: with fewer, a saga moves twice in one batch and is written once."""
     latency_events_per_second: int
+    journey_sagas_per_second: int
+    """Each has four events, its creation among them."""
+    loop_orders: int
+    loop_in_flight: int
     latency_seconds: int
     latency_warm_seconds: int
     """At the beginning of each latency round, not counted."""
@@ -33,6 +37,9 @@ FULL = Sizes(
     rounds=3,
     throughput_sagas=60_000,
     latency_events_per_second=200,
+    journey_sagas_per_second=50,
+    loop_orders=100_000,
+    loop_in_flight=20_000,
     latency_seconds=20,
     latency_warm_seconds=5,
     memory_sagas=100_000,
@@ -48,6 +55,9 @@ QUICK = Sizes(
     rounds=1,
     throughput_sagas=8_000,
     latency_events_per_second=200,
+    journey_sagas_per_second=50,
+    loop_orders=20_000,
+    loop_in_flight=4_000,
     latency_seconds=5,
     latency_warm_seconds=2,
     memory_sagas=10_000,

@@ -100,14 +100,11 @@ def order_document(names: Names, bootstrap: str) -> dict[str, Any]:
     return document
 
 
-def write_machine(
-    names: Names, bootstrap: str, folder: Path, *, persistence: Mapping[str, object] | None = None
-) -> Path:
-    """The machine's file."""
+def write_machine(names: Names, bootstrap: str, folder: Path, **spec: Mapping[str, object] | None) -> Path:
+    """The machine's file, with these parts of its spec."""
     file = folder / f"{names.machine}.yaml"
     document = order_document(names, bootstrap)
-    if persistence is not None:
-        document["spec"]["persistence"] = persistence
+    document["spec"] |= {part: value for part, value in spec.items() if value is not None}
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     return file
 
