@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Figure
+from bench.picture import draw, read_values
 
 _QUIET_LOAD_PER_CORE = 0.25
 _UNIT_PLACES = {"us": 1, "ratio": 2, "ms": 1, "events/s": 0, "records/s": 0, "sagas/s": 0, "bytes": 0, "s": 3}
@@ -54,7 +55,10 @@ class Report:
             )
         if self._common["quick"]:
             self._console.print("A quick run shows that everything works; its figures are not worth quoting.")
-        self._console.print(f"All rounds: {self.path}", highlight=False, soft_wrap=True)
+        picture = self.path.with_suffix(".svg")
+        values, caption = read_values([self.path])
+        picture.write_text(draw(values, caption=caption), "utf-8")
+        self._console.print(f"All rounds: {self.path}; a picture: {picture}", highlight=False, soft_wrap=True)
 
 
 def to_entry(figure: Figure) -> dict[str, Any]:
