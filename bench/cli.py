@@ -20,7 +20,9 @@ from rich.console import Console
 from bench.errors import RoundFailedError
 from bench.figures import (
     Figure,
+    build_growth,
     build_hooks,
+    build_http,
     build_journey,
     build_latency,
     build_loop,
@@ -31,7 +33,9 @@ from bench.figures import (
     build_throughput,
     gather_facts,
 )
+from bench.growth import build_shapes, measure_growth
 from bench.hooks import measure_hooks
+from bench.http import measure_http
 from bench.journey import measure_journey
 from bench.lab import Lab
 from bench.latency import Pace, measure_latency
@@ -48,8 +52,11 @@ from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
 from flowmachine.errors import FlowMachineError
 
-MEASUREMENTS = ("throughput", "latency", "journey", "loop", "memory", "restore", "hooks", "projection", "stores")
-_NEED_WARM_BROKER = {"throughput", "latency", "journey", "loop", "projection"}
+MEASUREMENTS = (
+    *("throughput", "latency", "journey", "loop", "http"),
+    *("memory", "restore", "hooks", "growth", "projection", "stores"),
+)
+_NEED_WARM_BROKER = {"throughput", "latency", "journey", "loop", "http", "projection"}
 _NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
 _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
@@ -170,6 +177,12 @@ async def _loop(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     return build_loop(await measure_loop(lab, orders=orders, in_flight=in_flight, rounds=sizes.rounds))
 
 
+async def _http(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
+    return build_http(await measure_http(lab, seconds=seconds, warm_seconds=warm_seconds, rounds=sizes.rounds))
+
+
 async def _memory(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
     return build_memory(await measure_memory(say, sagas=sizes.memory_sagas))
 
@@ -181,6 +194,10 @@ async def _restore(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
 
 async def _hooks(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
     return build_hooks(measure_hooks(say, calls=sizes.hook_calls))
+
+
+async def _growth(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
+    return build_growth(measure_growth(say, build_shapes(live=sizes.growth_live)))
 
 
 async def _projection(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
@@ -198,9 +215,11 @@ _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]]
     "latency": _latency,
     "journey": _journey,
     "loop": _loop,
+    "http": _http,
     "memory": _memory,
     "restore": _restore,
     "hooks": _hooks,
+    "growth": _growth,
     "projection": _projection,
     "stores": _stores,
 }

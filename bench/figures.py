@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from bench.growth import GrowthRound
 from bench.hooks import HookRound
+from bench.http import HttpRound
 from bench.journey import DELIVERIES, JourneyRound
 from bench.latency import LatencyRound
 from bench.loop import PROGRAMS, LoopRound
@@ -179,6 +181,30 @@ def build_hooks(rounds: Sequence[HookRound]) -> list[Figure]:
     return [
         Figure(f"hooks.{one.kind}", f"a payload by {one.kind}", one.microseconds_per_call, "us", (asdict(one),))
         for one in rounds
+    ]
+
+
+def build_growth(rounds: Sequence[GrowthRound]) -> list[Figure]:
+    """What planning an event costs, by what there is much of."""
+    return [
+        Figure(
+            f"growth.{one.what}_{one.amount}",
+            f"an event, {one.amount:,} {one.what.replace('_', ' ')}",
+            one.microseconds_per_event,
+            "us",
+            (asdict(one),),
+        )
+        for one in rounds
+    ]
+
+
+def build_http(rounds: Sequence[HttpRound]) -> list[Figure]:
+    """Creations over HTTP, and how long an answer takes."""
+    load = f"POST /saga, {rounds[0].connections} connections"
+    return [
+        _median("http.rate", load, rounds, "requests_per_second", "sagas/s"),
+        _median("http.p50", f"{load}, p50", rounds, "p50_ms", "ms"),
+        _median("http.p99", f"{load}, p99", rounds, "p99_ms", "ms"),
     ]
 
 

@@ -26,6 +26,7 @@ class Sizes:
     memory_sagas: int
     restore_sagas: int
     hook_calls: int
+    growth_live: tuple[int, ...]
     projection_events_per_second: int
     projection_seconds: int
     store_sagas: int
@@ -45,6 +46,7 @@ FULL = Sizes(
     memory_sagas=100_000,
     restore_sagas=100_000,
     hook_calls=20_000,
+    growth_live=(10_000, 100_000, 1_000_000),
     projection_events_per_second=3_000,
     projection_seconds=20,
     store_sagas=5_000,
@@ -63,6 +65,7 @@ QUICK = Sizes(
     memory_sagas=10_000,
     restore_sagas=10_000,
     hook_calls=2_000,
+    growth_live=(2_000, 10_000),
     projection_events_per_second=500,
     projection_seconds=5,
     store_sagas=2_000,
