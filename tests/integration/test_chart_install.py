@@ -29,15 +29,25 @@ def kubernetes_cluster() -> Iterator[KubernetesCluster]:
     cluster.close()
 
 
+@pytest.fixture(scope="module")
+def namespace(kubernetes_cluster: KubernetesCluster) -> str:
+    """One for all tests, which enforces the Pod Security Standard `restricted`.
+
+    An uninstallation leaves the CRDs, and a release of the same name and namespace takes them over: nobody has to
+    delete them between the tests, for which an API server sometimes takes more than a minute.
+    """
+    name, kubectl = f"chart-{uuid.uuid4().hex[:8]}", kubernetes_cluster.kubectl
+    kubectl("create", "namespace", name)
+    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    return name
+
+
 @pytest.fixture
 def release(kubernetes_cluster: KubernetesCluster, namespace: str) -> Iterator[Config]:
-    """Helm at a namespace of the test's own, which enforces the Pod Security Standard `restricted`."""
-    kubectl = kubernetes_cluster.kubectl
-    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    """Helm at that namespace; what a test has installed is gone after it, but for the CRDs."""
     with Config(kubeconfig_path=kubernetes_cluster.kubeconfig, namespace=namespace) as config:
         yield config
         config.uninstall(RELEASE, ignore_not_found=True)
-    kubectl("delete", "crd", _CRD, "sagas.flowmachine.io", "--ignore-not-found", "--wait=true")
 
 
 def _names(cluster: KubernetesCluster, kind: str, *options: str) -> list[str]:
