@@ -46,7 +46,7 @@ from bench.report import Report
 from bench.restore import measure_restore
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stores import measure_stores
-from bench.throughput import measure_throughput, warm_up
+from bench.throughput import Amounts, measure_throughput, warm_up
 from dev.engine_process import EngineDiedError
 from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
@@ -148,7 +148,8 @@ async def _measure_all(names: Sequence[str], sizes: Sizes, report: Report, say: 
 
 async def _throughput(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     assert lab is not None
-    return build_throughput(await measure_throughput(lab, sagas=sizes.throughput_sagas, rounds=sizes.rounds))
+    amounts = [Amounts(sizes.throughput_sagas, processes) for processes in (1, 2)]
+    return build_throughput(await measure_throughput(lab, amounts, rounds=sizes.rounds))
 
 
 async def _latency(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:

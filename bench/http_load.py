@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.passthrough import loop_factory
+from bench.bare import loop_factory
 
 _BODY = json.dumps(
     {

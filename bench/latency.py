@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench.errors import RoundFailedError
 from bench.lab import Lab
 from bench.processes import Program, cpu_seconds, run_load
-from bench.programs import create_sagas, engine_topics, passthrough_topics, require_advanced, start_engine
+from bench.programs import create_sagas, engine_topics, require_advanced, start_engine, start_passthrough
 from bench.throughput import ProgramName
 from bench.workload import PAID, Names, lanes, rehearse
 
@@ -63,7 +63,7 @@ async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
         await create_sagas(lab, names, engine, lanes(pace.sagas))
         await asyncio.sleep(_SETTLE_SECONDS)
         result = await run_paced(lab, "engine", engine, names, pace, age)
-        await asyncio.to_thread(require_advanced, engine, pace.sagas)
+        await asyncio.to_thread(require_advanced, [engine], pace.sagas)
         await asyncio.to_thread(engine.terminate)
     return result
 
@@ -71,12 +71,9 @@ async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
 async def run_passthrough_round(lab: Lab, pace: Pace) -> LatencyRound:
     """The same load on the bare program."""
     age = lab.broker_age_seconds
-    async with passthrough_topics(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, process):
-        await asyncio.to_thread(process.start)
+    async with start_passthrough(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, (process,)):
         await asyncio.sleep(_SETTLE_SECONDS)
-        result = await run_paced(lab, "passthrough", process, names, pace, age)
-        await asyncio.to_thread(process.terminate)
-    return result
+        return await run_paced(lab, "passthrough", process, names, pace, age)
 
 
 async def run_paced(

@@ -3,7 +3,6 @@
 Both get the same load with the same number of orders under way, and write to topics of the same kind.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from bench.broker import COMPACTED, create_topics, delete_topics
 from bench.errors import RoundFailedError
 from bench.lab import Lab
 from bench.latency import quantile
-from bench.processes import BenchProcess, Program, cpu_seconds, run_load
-from bench.programs import engine_topics, start_engine
-from bench.workload import PARTITIONS, Names, unique_names
-from dev.engine_process import EngineProcess
+from bench.processes import Program, cpu_seconds, run_load
+from bench.programs import start_bare, start_engines
+from bench.workload import Names, unique_names
 
 LoopProgram = Literal["engine", "floor"]
 PROGRAMS: tuple[LoopProgram, ...] = ("engine", "floor")
@@ -57,7 +55,7 @@ async def measure_loop(lab: Lab, *, orders: int, in_flight: int, rounds: int) ->
 async def run_loop_round(lab: Lab, program: LoopProgram, processes: int, *, orders: int, in_flight: int) -> LoopRound:
     """Start the program, send all orders round, stop it."""
     age = lab.broker_age_seconds
-    start = _engines if program == "engine" else _floors
+    start = start_engines if program == "engine" else _start_floors
     async with start(lab, processes) as (names, running):
         said = await _run_load(lab, names, orders, in_flight)
         if not all(one.is_running for one in running):
@@ -78,46 +76,20 @@ async def run_loop_round(lab: Lab, program: LoopProgram, processes: int, *, orde
 
 
 @asynccontextmanager
-async def _engines(lab: Lab, processes: int) -> AsyncGenerator[tuple[Names, Sequence[Program]]]:
-    async with engine_topics(lab) as (names, first):
-        running = [first, *(EngineProcess(first.file) for _ in range(processes - 1))]
-        try:
-            for engine in running:
-                await start_engine(engine)
-            yield names, running
-        finally:
-            for engine in running:
-                engine.close()
-
-
-@asynccontextmanager
-async def _floors(lab: Lab, processes: int) -> AsyncGenerator[tuple[Names, Sequence[Program]]]:
+async def _start_floors(lab: Lab, processes: int) -> AsyncGenerator[tuple[Names, Sequence[Program]]]:
     names = unique_names("floor")
+    arguments = {
+        "intake": names.intake,
+        "events": names.events,
+        "commands": names.commands,
+        "sagas": names.sagas,
+    }
     await create_topics(lab.bootstrap, names.events, names.commands, names.intake)
     await create_topics(lab.bootstrap, names.sagas, configs=COMPACTED)
-    running = [
-        BenchProcess(
-            "bench.floor",
-            {
-                "bootstrap": lab.bootstrap,
-                "group": names.group,
-                "intake": names.intake,
-                "events": names.events,
-                "commands": names.commands,
-                "sagas": names.sagas,
-                "partitions": ",".join(map(str, range(number, PARTITIONS, processes))),
-            },
-            lab.folder / f"{names.machine}-{number}.log",
-        )
-        for number in range(processes)
-    ]
     try:
-        for process in running:
-            await asyncio.to_thread(process.start)
-        yield names, running
+        async with start_bare(lab, "bench.floor", names, arguments, processes) as running:
+            yield names, running
     finally:
-        for process in running:
-            process.close()
         await delete_topics(lab.bootstrap, names.events, names.commands, names.intake, names.sagas)
 
 

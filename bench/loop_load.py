@@ -19,7 +19,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from bench.passthrough import BATCH_BYTES, loop_factory
+from bench.bare import BATCH_BYTES, loop_factory
 from bench.watching import open_watched, watch
 from bench.workload import EVENTS, PARTITIONS, creation_value, lanes
 from flowmachine.wire.intake import CREATE_HEADERS

@@ -11,31 +11,25 @@ orders.
 
 import asyncio
 import time
-import urllib.request
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
 
 from bench.broker import COMPACTED, append, create_topics
+from bench.counting import Sample, follow_count, rate_of
 from bench.errors import RoundFailedError
 from bench.lab import Lab
 from bench.latency import Pace, run_paced
-from bench.processes import log_tail
-from bench.programs import create_sagas, engine_topics, start_engine
+from bench.programs import create_sagas, engine_topics, read_metric, start_engine
 from bench.workload import idle_sagas, lanes
 from dev.engine_process import EngineProcess
 from dev.postgres import PostgresServer
 
 T = TypeVar("T")
 _PROJECT_SECONDS_MAX = 300.0
-_POLL_SECONDS = 0.1
-_METRICS_SECONDS_MAX = 10.0
-_FIRST, _LAST = 0.1, 0.9
-_METRIC = 'flowmachine_projected_sagas_total{outcome="written"} '
-Sample = tuple[float, int]
-"""When, and how many copies had been written by then."""
+_METRIC = 'flowmachine_projected_sagas_total{outcome="written"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ async def measure_projection(lab: Lab, *, rate: int, seconds: int) -> Projection
             )
             await asyncio.to_thread(engine.terminate)
         _require_rows(server, sagas)
-        beside = _rate([sample for sample in samples if sample[1] > sagas])
+        beside = rate_of([sample for sample in samples if sample.count > sagas])
         lab.say(f"projection beside the engine: {beside:,.0f} copies/s of {rate:,} offered")
         caught_up = await _catch_up(lab, server, 2 * sagas)
     lab.say(f"projection catching up: {caught_up:,.0f} copies/s")
@@ -94,7 +88,7 @@ async def _catch_up(lab: Lab, server: PostgresServer, orders: int) -> float:
         finally:
             projector.close()
     _require_rows(server, orders)
-    return _rate(samples)
+    return rate_of(samples)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:
@@ -102,33 +96,14 @@ async def _timed(work: Awaitable[T]) -> tuple[T, float]:
 
 
 async def _follow(process: EngineProcess, copies: int) -> list[Sample]:
-    """Watch the projector until it has written so many copies. Raises RoundFailedError."""
-    samples: list[Sample] = []
-    deadline = time.monotonic() + _PROJECT_SECONDS_MAX
-    while not samples or samples[-1][1] < copies:
-        if not process.is_running:
-            raise RoundFailedError(f"the projector ended within a round:\n{log_tail(process.log_path)}")
-        samples.append((time.monotonic(), await asyncio.to_thread(_read_written, process)))
-        if time.monotonic() > deadline:
-            raise RoundFailedError(f"{samples[-1][1]:,} of {copies:,} copies after {_PROJECT_SECONDS_MAX:.0f} s")
-        await asyncio.sleep(_POLL_SECONDS)
-    return samples
-
-
-def _read_written(process: EngineProcess) -> int:
-    with urllib.request.urlopen(f"{process.url}/-/metrics", timeout=_METRICS_SECONDS_MAX) as answer:  # noqa: S310 - ours
-        lines = answer.read().decode().splitlines()
-    return next((int(float(line.removeprefix(_METRIC))) for line in lines if line.startswith(_METRIC)), 0)
-
-
-def _rate(samples: Sequence[Sample]) -> float:
-    """Copies per second between 10 % and 90 % of what was written meanwhile."""
-    begin, count = samples[0][1], samples[-1][1] - samples[0][1]
-    first = next(sample for sample in samples if sample[1] - begin >= _FIRST * count)
-    last = next(sample for sample in samples if sample[1] - begin >= _LAST * count)
-    if last[0] <= first[0]:
-        raise RoundFailedError(f"{count:,} copies are too few: they were written between two looks")
-    return (last[1] - first[1]) / (last[0] - first[0])
+    """Watch the projector until it has written so many copies."""
+    return await follow_count(
+        process,
+        lambda: int(sum(read_metric(process, _METRIC))),
+        until=copies,
+        seconds_max=_PROJECT_SECONDS_MAX,
+        what="copies",
+    )
 
 
 def _require_rows(server: PostgresServer, sagas: int) -> None:

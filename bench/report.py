@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import Figure
+from bench.figures import Figure, Target
 from bench.picture import draw, read_values
 
 _QUIET_LOAD_PER_CORE = 0.25
@@ -70,6 +70,8 @@ def to_entry(figure: Figure) -> dict[str, Any]:
         "unit": figure.unit,
         "target": None if target is None else f"{target.bound} {target.value:g}",
         "is_met": None if target is None else target.is_met(figure.value),
+        "first_target": None if target is None or target.first is None else f"{target.bound} {target.first:g}",
+        "is_first_met": None if target is None else target.is_first_met(figure.value),
         "rounds": list(figure.rounds),
     }
 
@@ -92,11 +94,22 @@ def build_table(figures: Sequence[Figure]) -> Table:
             measurement if measurement != before else "",
             figure.text,
             _quantity(figure.value, figure.unit),
-            "" if target is None else f"{target.bound} {_quantity(target.value, figure.unit)}",
-            "" if target is None else "[green]yes[/]" if target.is_met(figure.value) else "[red]no[/]",
+            "" if target is None else _aim(target, figure.unit),
+            "" if target is None else _judgement(target, figure.value),
         )
         before = measurement
     return table
+
+
+def _aim(target: Target, unit: str) -> str:
+    first = "" if target.first is None else f" (first {_quantity(target.first, unit)})"
+    return f"{target.bound} {_quantity(target.value, unit)}{first}"
+
+
+def _judgement(target: Target, value: float) -> str:
+    if target.is_met(value):
+        return "[green]yes[/]"
+    return "[yellow]the first[/]" if target.first is not None and target.is_first_met(value) else "[red]no[/]"
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -1,9 +1,10 @@
-"""Throughput: events per second that are committed, engine and pass-through in turn.
+"""Throughput: events per second that are committed, engine and pass-through in turn, with one process and with two.
 
-Events are there before the program starts: all first events of all sagas, then all second ones, then all third ones. A
-saga that moves twice in one batch is written once; in this order each event is one saga record, as in the pass-through.
-What is read off the group's committed offsets is the time between 10 % and 90 % of the events, so neither the start nor
-the last, smaller batches count.
+The programs run and wait; the events are appended in one transaction, so that they see none before all are there, and
+nobody else is at work from then on. First come all first events of all sagas, then all second ones, then all third
+ones: a saga that moves twice in one batch is written once; in this order each event is one saga record, as in the
+pass-through. What is read off the group's committed offsets is the time between 10 % and 90 % of the events, so neither
+the beginning nor the last, smaller batches count.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ from typing import Literal
 from bench.broker import Sample, append, follow
 from bench.errors import RoundFailedError
 from bench.lab import Lab
-from bench.programs import create_sagas, engine_topics, passthrough_topics, require_advanced, start_engine
-from bench.workload import EVENTS, Written, lanes, rehearse
+from bench.processes import Program
+from bench.programs import create_sagas, require_advanced, start_engines, start_passthrough
+from bench.workload import EVENTS, PARTITIONS, Names, lanes, rehearse
 
 ProgramName = Literal["engine", "passthrough"]
 RUN_SECONDS_MAX = 600.0
@@ -27,82 +29,95 @@ class ThroughputRound:
     """What one round says."""
 
     program: ProgramName
+    processes: int
+    partitions: int
     events_per_second: float
     cpu_seconds_per_1000: float
-    """Of the program, all threads."""
+    """Of the program, all its processes."""
     broker_cpu_seconds_per_1000: float
     events: int
     broker_age_seconds: float
     """When the round began."""
 
 
-def read_off(program: ProgramName, samples: Sequence[Sample], events: int, broker_age: float) -> ThroughputRound:
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How much there is of everything."""
+
+    sagas: int
+    """Each brings three events. At least 1,000 for each partition, or a saga moves twice in one batch."""
+    processes: int = 1
+    partitions: int = PARTITIONS
+
+    @property
+    def events(self) -> int:
+        """All of them."""
+        return len(EVENTS) * self.sagas
+
+    def events_by_partition(self) -> list[list[tuple[bytes, bytes]]]:
+        """In their order."""
+        return [[(key, event) for event in EVENTS for key in lane] for lane in lanes(self.sagas, self.partitions)]
+
+
+def read_off(program: ProgramName, samples: Sequence[Sample], amounts: Amounts, broker_age: float) -> ThroughputRound:
     """The rate between 10 % and 90 % of the events. Raises RoundFailedError if the round was too short to tell."""
+    events = amounts.events
     first = next(sample for sample in samples if sample.records >= _FIRST * events)
     last = next(sample for sample in samples if sample.records >= _LAST * events)
     seconds, records = last.seconds - first.seconds, last.records - first.records
     if records <= 0 or seconds <= 0:
         raise RoundFailedError(f"{events:,} events are too few: they were done between two looks")
-    used = {name: last.cpu_seconds[name] - first.cpu_seconds[name] for name in first.cpu_seconds}
     return ThroughputRound(
         program=program,
+        processes=amounts.processes,
+        partitions=amounts.partitions,
         events_per_second=records / seconds,
-        cpu_seconds_per_1000=used["program"] / records * 1000,
-        broker_cpu_seconds_per_1000=used["broker"] / records * 1000,
+        cpu_seconds_per_1000=(last.cpu_seconds - first.cpu_seconds) / records * 1000,
+        broker_cpu_seconds_per_1000=(last.broker_cpu_seconds - first.broker_cpu_seconds) / records * 1000,
         events=events,
         broker_age_seconds=broker_age,
     )
 
 
-async def run_engine_round(lab: Lab, sagas: int) -> ThroughputRound:
-    """1. create the sagas, 2. stop the engine, 3. append all events, 4. start it and watch."""
+async def run_engine_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
+    """The engines create the sagas, and then get their events."""
     age = lab.broker_age_seconds
-    keys = lanes(sagas)
-    events = len(EVENTS) * sagas
-    async with engine_topics(lab) as (names, engine):
-        await start_engine(engine)
-        await create_sagas(lab, names, engine, keys)
-        await asyncio.to_thread(engine.terminate)
-        await append(lab.bootstrap, names.events, _events_of(keys))
-        await start_engine(engine, is_ready=False)
-        samples = await follow(
-            lab.bootstrap,
-            group=names.group,
-            topic=names.events,
-            records=events,
-            processes={"program": engine.pid, "broker": lab.broker_pid},
-            program=engine,
-            timeout_seconds=RUN_SECONDS_MAX,
-        )
-        await asyncio.to_thread(require_advanced, engine, events)
-        await asyncio.to_thread(engine.terminate)
-    return read_off("engine", samples, events, age)
+    async with start_engines(lab, amounts.processes, partitions=amounts.partitions) as (names, engines):
+        await create_sagas(lab, names, engines[0], lanes(amounts.sagas, amounts.partitions))
+        samples = await _send_and_follow(lab, names, engines, amounts)
+        await asyncio.to_thread(require_advanced, engines, amounts.events)
+    return read_off("engine", samples, amounts, age)
 
 
-async def run_passthrough_round(lab: Lab, sagas: int) -> ThroughputRound:
+async def run_passthrough_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
     """The same events, and records of the same number and sizes."""
     age = lab.broker_age_seconds
-    keys = lanes(sagas)
-    events = len(EVENTS) * sagas
-    written: list[Written] = rehearse()[1:]
-    async with passthrough_topics(lab, written, records_per_step=len(keys[0])) as (names, process):
-        await append(lab.bootstrap, names.events, _events_of(keys))
-        await asyncio.to_thread(process.start)
-        samples = await follow(
+    async with start_passthrough(
+        lab,
+        rehearse()[1:],
+        records_per_step=amounts.sagas // amounts.partitions,
+        processes=amounts.processes,
+        partitions=amounts.partitions,
+    ) as (names, running):
+        samples = await _send_and_follow(lab, names, running, amounts)
+    return read_off("passthrough", samples, amounts, age)
+
+
+async def _send_and_follow(lab: Lab, names: Names, programs: Sequence[Program], amounts: Amounts) -> list[Sample]:
+    samples, _ = await asyncio.gather(
+        follow(
             lab.bootstrap,
             group=names.group,
             topic=names.events,
-            records=events,
-            processes={"program": process.pid, "broker": lab.broker_pid},
-            program=process,
+            partitions=amounts.partitions,
+            records=amounts.events,
+            programs=programs,
+            broker_pid=lab.broker_pid,
             timeout_seconds=RUN_SECONDS_MAX,
-        )
-        await asyncio.to_thread(process.terminate)
-    return read_off("passthrough", samples, events, age)
-
-
-def _events_of(keys: Sequence[Sequence[bytes]]) -> list[list[tuple[bytes, bytes]]]:
-    return [[(key, event) for event in EVENTS for key in lane] for lane in keys]
+        ),
+        append(lab.bootstrap, names.events, amounts.events_by_partition(), at_once=True),
+    )
+    return samples
 
 
 async def warm_up(lab: Lab, *, sagas: int, seconds: float) -> int:
@@ -110,21 +125,23 @@ async def warm_up(lab: Lab, *, sagas: int, seconds: float) -> int:
     count = 0
     while not count or lab.broker_age_seconds < seconds:
         lab.say(f"warm-up: the broker is {lab.broker_age_seconds:.0f} s old, until {seconds:.0f} s")
-        await run_engine_round(lab, sagas)
-        await run_passthrough_round(lab, sagas)
+        await run_engine_round(lab, Amounts(sagas))
+        await run_passthrough_round(lab, Amounts(sagas))
         count += 1
     return count
 
 
-async def measure_throughput(lab: Lab, *, sagas: int, rounds: int) -> list[ThroughputRound]:
-    """Rounds of the engine and the pass-through in turn."""
+async def measure_throughput(lab: Lab, amounts: Sequence[Amounts], *, rounds: int) -> list[ThroughputRound]:
+    """Rounds of the engine and the pass-through in turn, one kind of amounts after the other."""
     results: list[ThroughputRound] = []
-    for number in range(1, rounds + 1):
-        for run in (run_engine_round, run_passthrough_round):
-            result = await run(lab, sagas)
-            results.append(result)
-            lab.say(
-                f"throughput {number}/{rounds}, {result.program}: {result.events_per_second:,.0f} events/s, "
-                f"{result.cpu_seconds_per_1000:.3f} CPU-s per 1,000"
-            )
+    for one in amounts:
+        for number in range(1, rounds + 1):
+            for run in (run_engine_round, run_passthrough_round):
+                result = await run(lab, one)
+                results.append(result)
+                lab.say(
+                    f"throughput {number}/{rounds}, {result.program}, {result.processes} process(es), "
+                    f"{result.partitions} partitions: {result.events_per_second:,.0f} events/s, "
+                    f"{result.cpu_seconds_per_1000:.3f} CPU-s per 1,000"
+                )
     return results

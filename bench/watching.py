@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from bench.passthrough import FETCH_BYTES
+from bench.bare import FETCH_BYTES
 
 Take = Callable[[int, Sequence[Any]], Awaitable[None]]
 """What is done with the records that a fetch of a partition has brought."""

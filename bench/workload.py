@@ -109,17 +109,17 @@ def write_machine(names: Names, bootstrap: str, folder: Path, **spec: Mapping[st
     return file
 
 
-def lanes(count: int) -> list[list[bytes]]:
-    """Ids of `count` sagas by home partition, the same number in each. The same ids for the same count."""
-    found: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    wanted = count // PARTITIONS
-    missing = PARTITIONS
+def lanes(count: int, partitions: int = PARTITIONS) -> list[list[bytes]]:
+    """Ids of `count` sagas by home partition, the same number in each. The same ids for the same arguments."""
+    found: list[list[bytes]] = [[] for _ in range(partitions)]
+    wanted = count // partitions
+    missing = partitions
     number = 0
     while missing:
         number += 1
         # A UUID's hash spreads well only if its characters vary: multiply by an odd number with many digits.
         key = str(uuid.UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % (1 << 128))).encode()
-        lane = found[home(key, PARTITIONS)]
+        lane = found[home(key, partitions)]
         if len(lane) < wanted:
             lane.append(key)
             missing -= len(lane) == wanted
