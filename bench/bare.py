@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import logging
 import signal
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -24,6 +23,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 Record = ConsumerRecord[bytes, bytes]
 Written = Iterable[tuple[bytes, bytes]]
 """Key and value of records."""
+Decide = Callable[[Sequence[Record]], Iterable[tuple[str, Written]]]
+"""What is written for a batch: records by their topic; a topic that gets none is left out."""
 
 BATCH_RECORDS_MAX = 1000
 LINGER_SECONDS = 0.005
@@ -33,10 +34,11 @@ BATCH_BYTES = 1_040_000
 FETCH_BYTES = 2 * 1024 * 1024
 
 
-class Lane(ABC):
-    """One partition of the input topics, and of all that is written for them."""
+class Lane:
+    """One partition of the input topics, and of all that `decide` writes for them."""
 
-    def __init__(self, bootstrap: str, group: str, partition: int, inputs: Sequence[str]) -> None:
+    def __init__(self, bootstrap: str, group: str, partition: int, inputs: Sequence[str], decide: Decide) -> None:
+        self._decide = decide
         self._group = group
         self._partition = partition
         clients: dict[str, Any] = {
@@ -70,10 +72,6 @@ class Lane(ABC):
         self._has_records = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-
-    @abstractmethod
-    def decide(self, records: Sequence[Record]) -> Iterable[tuple[str, Written]]:
-        """What is written for a batch: records by their topic; a topic that gets none is left out."""
 
     async def start(self) -> None:
         """Connect; read from the topics' beginning."""
@@ -125,7 +123,7 @@ class Lane(ABC):
 
     async def _commit(self, records: Sequence[Record]) -> None:
         producer = self._producer
-        decided = self.decide(records)
+        decided = self._decide(records)
         await producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         for topic, written in decided:

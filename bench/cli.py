@@ -27,10 +27,13 @@ from bench.figures import (
     build_latency,
     build_loop,
     build_memory,
+    build_partitions,
     build_projection,
+    build_rest,
     build_restore,
     build_stores,
     build_throughput,
+    build_utilization,
     gather_facts,
 )
 from bench.growth import build_shapes, measure_growth
@@ -43,21 +46,24 @@ from bench.loop import measure_loop
 from bench.memory import measure_memory
 from bench.projection import measure_projection
 from bench.report import Report
+from bench.rest import measure_rest
 from bench.restore import measure_restore
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stores import measure_stores
 from bench.throughput import Amounts, measure_throughput, warm_up
+from bench.utilization import measure_utilization
 from dev.engine_process import EngineDiedError
 from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
 from dev.kafka.provision import provision
 from flowmachine.errors import FlowMachineError
 
 MEASUREMENTS = (
-    *("throughput", "latency", "journey", "loop", "http"),
+    *("throughput", "partitions", "latency", "utilization", "journey", "loop", "http", "rest"),
     *("memory", "restore", "hooks", "growth", "projection", "stores"),
 )
-_NEED_WARM_BROKER = {"throughput", "latency", "journey", "loop", "http", "projection"}
-_NEED_BROKER = _NEED_WARM_BROKER | {"restore"}
+_NEED_NO_BROKER = {"memory", "hooks", "growth", "stores"}
+_NEED_BROKER = set(MEASUREMENTS) - _NEED_NO_BROKER
+_NEED_WARM_BROKER = _NEED_BROKER - {"restore"}
 _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
 _FAILURES = (
@@ -152,24 +158,40 @@ async def _throughput(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     return build_throughput(await measure_throughput(lab, amounts, rounds=sizes.rounds))
 
 
+async def _partitions(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    amounts = [Amounts(sizes.partition_sagas, partitions=count) for count in sizes.partition_counts]
+    return build_partitions(await measure_throughput(lab, amounts, rounds=sizes.rounds))
+
+
 async def _latency(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     assert lab is not None
-    pace = Pace(
-        events_per_second=sizes.latency_events_per_second,
-        seconds=sizes.latency_seconds,
-        warm_seconds=sizes.latency_warm_seconds,
-    )
+    pace = _pace(sizes, sizes.latency_events_per_second)
     return build_latency(await measure_latency(lab, pace, rounds=sizes.rounds))
+
+
+async def _utilization(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    return build_utilization(
+        await measure_utilization(
+            lab,
+            events=sizes.utilization_events,
+            seconds=sizes.utilization_seconds,
+            warm_seconds=sizes.utilization_warm_seconds,
+            rounds=sizes.rounds,
+        )
+    )
 
 
 async def _journey(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     assert lab is not None
-    pace = Pace(
-        events_per_second=sizes.journey_sagas_per_second,
-        seconds=sizes.latency_seconds,
-        warm_seconds=sizes.latency_warm_seconds,
-    )
+    pace = _pace(sizes, sizes.journey_sagas_per_second)
     return build_journey(await measure_journey(lab, pace, rounds=sizes.rounds))
+
+
+def _pace(sizes: Sizes, events_per_second: int) -> Pace:
+    seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
+    return Pace(events_per_second=events_per_second, seconds=seconds, warm_seconds=warm_seconds)
 
 
 async def _loop(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
@@ -182,6 +204,11 @@ async def _http(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     assert lab is not None
     seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
     return build_http(await measure_http(lab, seconds=seconds, warm_seconds=warm_seconds, rounds=sizes.rounds))
+
+
+async def _rest(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    return build_rest(await measure_rest(lab, commands=sizes.rest_commands, rounds=sizes.rounds))
 
 
 async def _memory(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
@@ -213,10 +240,13 @@ async def _stores(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
 
 _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]] = {
     "throughput": _throughput,
+    "partitions": _partitions,
     "latency": _latency,
+    "utilization": _utilization,
     "journey": _journey,
     "loop": _loop,
     "http": _http,
+    "rest": _rest,
     "memory": _memory,
     "restore": _restore,
     "hooks": _hooks,

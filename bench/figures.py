@@ -19,12 +19,15 @@ from bench.hooks import HookRound
 from bench.http import HttpRound
 from bench.journey import DELIVERIES, JourneyRound
 from bench.latency import LatencyRound
-from bench.loop import PROGRAMS, LoopRound
+from bench.loop import PROGRAMS as LOOP_PROGRAMS
+from bench.loop import LoopRound
 from bench.memory import MemoryRound
 from bench.projection import ProjectionRound
+from bench.rest import RestRound
 from bench.restore import RestoreRound
 from bench.stores import StoreRound
-from bench.throughput import ThroughputRound
+from bench.throughput import PROGRAMS, ThroughputRound
+from bench.utilization import PERCENTS, UtilizationRound
 
 _ROOT = Path(__file__).resolve().parent.parent
 _KIB = 1024
@@ -91,8 +94,7 @@ def build_throughput(rounds: Sequence[ThroughputRound]) -> list[Figure]:
         # The names of one process are older than the others.
         suffix, count = ("", "") if processes == 1 else (f"_{processes}", f", {processes} processes")
         engine, bare = (
-            [one for one in rounds if one.processes == processes and one.program == program]
-            for program in ("engine", "passthrough")
+            [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
         )
         of_engine = _median(f"throughput.engine{suffix}", f"engine{count}", engine, "events_per_second", "events/s")
         of_bare = _median(
@@ -124,6 +126,64 @@ def build_latency(rounds: Sequence[LatencyRound]) -> list[Figure]:
     return figures
 
 
+def build_utilization(rounds: Sequence[UtilizationRound]) -> list[Figure]:
+    """The maximum of each program, and its latencies at a share of it."""
+    figures: list[Figure] = []
+    for program, text in (("engine", "engine"), ("passthrough", "pass-through")):
+        of = [one for one in rounds if one.program == program]
+        kept = tuple(asdict(one) for one in of)
+        figures.append(
+            _median(f"utilization.{program}_max", f"{text}, maximum", of, "max_events_per_second", "events/s")
+        )
+        figures += [
+            Figure(
+                f"utilization.{program}_{percent}_{quantile}",
+                f"{text}, at {percent} %, {quantile}",
+                median(getattr(one, f"{quantile}_ms")[number] for one in of),
+                "ms",
+                kept,
+            )
+            for number, percent in enumerate(PERCENTS)
+            for quantile in ("p50", "p99")
+        ]
+    return figures
+
+
+def build_partitions(rounds: Sequence[ThroughputRound]) -> list[Figure]:
+    """Rates, their ratio and the cost by the number of partitions that one process has."""
+    figures: list[Figure] = []
+    for partitions in sorted({one.partitions for one in rounds}):
+        engine, bare = (
+            [one for one in rounds if one.partitions == partitions and one.program == program] for program in PROGRAMS
+        )
+        count = "1 partition" if partitions == 1 else f"{partitions} partitions"
+        of_engine, of_bare = (
+            _median(f"partitions.{name}_{partitions}", f"{text}, {count}", of, "events_per_second", "events/s")
+            for name, text, of in (("engine", "engine", engine), ("passthrough", "pass-through", bare))
+        )
+        figures += [of_engine, of_bare, _ratio(f"partitions.ratio_{partitions}", f"ratio, {count}", of_engine, of_bare)]
+        figures += [
+            _median(f"partitions.{name}_{partitions}", f"CPU per 1,000, {text}, {count}", engine, attribute, "s")
+            for name, text, attribute in (
+                ("engine_cpu", "engine", "cpu_seconds_per_1000"),
+                ("engine_broker_cpu", "broker", "broker_cpu_seconds_per_1000"),
+            )
+        ]
+    return figures
+
+
+def build_rest(rounds: Sequence[RestRound]) -> list[Figure]:
+    """Commands over HTTP by how many are under way at a time, and what they cost."""
+    figures: list[Figure] = []
+    for concurrency in sorted({one.concurrency for one in rounds}):
+        of, text = [one for one in rounds if one.concurrency == concurrency], f"{concurrency} at a time"
+        figures += [
+            _median(f"rest.commands_{concurrency}", f"REST commands, {text}", of, "commands_per_second", "commands/s"),
+            _median(f"rest.engine_cpu_{concurrency}", f"CPU per 1,000, {text}", of, "cpu_seconds_per_1000", "s"),
+        ]
+    return figures
+
+
 def build_journey(rounds: Sequence[JourneyRound]) -> list[Figure]:
     """Quantiles of whole orders, by the mode of delivery."""
     return [
@@ -144,7 +204,8 @@ def build_loop(rounds: Sequence[LoopRound]) -> list[Figure]:
     figures: list[Figure] = []
     for processes in (1, 2):
         engine, floor = (
-            [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
+            [one for one in rounds if one.processes == processes and one.program == program]
+            for program in LOOP_PROGRAMS
         )
         count = "1 process" if processes == 1 else f"{processes} processes"
         of_engine, of_floor = (

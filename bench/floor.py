@@ -37,11 +37,10 @@ class Settings:
     partitions: tuple[int, ...]
 
 
-class FloorLane(Lane):
-    """One partition."""
+class Orders:
+    """The orders of all partitions."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
-        super().__init__(settings.bootstrap, settings.group, partition, inputs=[settings.intake, settings.events])
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sagas: dict[bytes, tuple[int, dict[str, Any]]] = {}
 
@@ -77,4 +76,9 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
 
 if __name__ == "__main__":
     settings = parse()
-    run_program(lambda: [FloorLane(settings, partition) for partition in settings.partitions])
+    decide, inputs = Orders(settings).decide, [settings.intake, settings.events]
+    run_program(
+        lambda: [
+            Lane(settings.bootstrap, settings.group, partition, inputs, decide) for partition in settings.partitions
+        ]
+    )

@@ -5,13 +5,15 @@ its own for the first time.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bench.errors import RoundFailedError
 from bench.lab import Lab
 from bench.processes import Program, cpu_seconds, run_load
-from bench.programs import create_sagas, engine_topics, require_advanced, start_engine, start_passthrough
-from bench.throughput import ProgramName
+from bench.programs import create_sagas, require_advanced, start_engines, start_passthrough
+from bench.throughput import PROGRAMS, ProgramName
 from bench.workload import PAID, Names, lanes, rehearse
 
 _SETTLE_SECONDS = 1.0
@@ -55,25 +57,26 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-async def run_engine_round(lab: Lab, pace: Pace) -> LatencyRound:
-    """Create the sagas, then send each its first event."""
-    age = lab.broker_age_seconds
-    async with engine_topics(lab) as (names, engine):
-        await start_engine(engine)
-        await create_sagas(lab, names, engine, lanes(pace.sagas))
-        await asyncio.sleep(_SETTLE_SECONDS)
-        result = await run_paced(lab, "engine", engine, names, pace, age)
-        await asyncio.to_thread(require_advanced, [engine], pace.sagas)
-        await asyncio.to_thread(engine.terminate)
-    return result
+@asynccontextmanager
+async def open_program(lab: Lab, program: ProgramName, sagas: int) -> AsyncGenerator[tuple[Names, Program]]:
+    """The program, which waits for the first events of so many sagas; at the end of the block all must have come."""
+    if program == "engine":
+        async with start_engines(lab, 1) as (names, (engine,)):
+            await create_sagas(lab, names, engine, lanes(sagas))
+            await asyncio.sleep(_SETTLE_SECONDS)
+            yield names, engine
+            await asyncio.to_thread(require_advanced, [engine], sagas)
+    else:
+        async with start_passthrough(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, (process,)):
+            await asyncio.sleep(_SETTLE_SECONDS)
+            yield names, process
 
 
-async def run_passthrough_round(lab: Lab, pace: Pace) -> LatencyRound:
-    """The same load on the bare program."""
+async def run_round(lab: Lab, program: ProgramName, pace: Pace) -> LatencyRound:
+    """Each saga gets its first event, at this pace."""
     age = lab.broker_age_seconds
-    async with start_passthrough(lab, rehearse()[PAID : PAID + 1], records_per_step=_NEVER) as (names, (process,)):
-        await asyncio.sleep(_SETTLE_SECONDS)
-        return await run_paced(lab, "passthrough", process, names, pace, age)
+    async with open_program(lab, program, pace.sagas) as (names, process):
+        return await run_paced(lab, program, process, names, pace, age)
 
 
 async def run_paced(
@@ -111,10 +114,8 @@ async def measure_latency(lab: Lab, pace: Pace, *, rounds: int) -> list[LatencyR
     """Rounds of the engine and the pass-through in turn."""
     results: list[LatencyRound] = []
     for number in range(1, rounds + 1):
-        for run in (run_engine_round, run_passthrough_round):
-            result = await run(lab, pace)
+        for program in PROGRAMS:
+            result = await run_round(lab, program, pace)
             results.append(result)
-            lab.say(
-                f"latency {number}/{rounds}, {result.program}: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms"
-            )
+            lab.say(f"latency {number}/{rounds}, {program}: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms")
     return results

@@ -28,11 +28,10 @@ class Settings:
     saga_bytes: tuple[int, ...]
 
 
-class PassthroughLane(Lane):
-    """One partition."""
+class Passthrough:
+    """Constant bytes for each record."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
-        super().__init__(settings.bootstrap, settings.group, partition, inputs=[settings.events])
+    def __init__(self, settings: Settings) -> None:
         self._records_per_step = settings.records_per_step
         self._values = [
             [
@@ -44,7 +43,7 @@ class PassthroughLane(Lane):
         ]
 
     def decide(self, records: Sequence[Record]) -> Iterable[tuple[str, Written]]:
-        """The step's bytes for each record."""
+        """The bytes of the step in which the first record is."""
         step = min(records[0].offset // self._records_per_step, len(self._values) - 1)
         keys = [record.key or b"" for record in records]
         return [(topic, zip(keys, repeat(value))) for topic, value in self._values[step]]
@@ -61,4 +60,10 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
 
 if __name__ == "__main__":
     settings = parse()
-    run_program(lambda: [PassthroughLane(settings, partition) for partition in settings.partitions])
+    decide = Passthrough(settings).decide
+    run_program(
+        lambda: [
+            Lane(settings.bootstrap, settings.group, partition, [settings.events], decide)
+            for partition in settings.partitions
+        ]
+    )

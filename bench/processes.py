@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from bench.errors import RoundFailedError
+from dev.kafka.addresses import find_free_ports
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS_MAX = 60.0
@@ -91,6 +94,19 @@ async def run_load(module: str, arguments: Mapping[str, object], *, seconds_max:
         raise RoundFailedError(f"{module} failed:\n{errors.decode(errors='replace')[-_TAIL_CHARACTERS:]}")
     said: dict[str, Any] = json.loads(output)
     return said
+
+
+@contextmanager
+def open_service(module: str, **arguments: object) -> Generator[int]:
+    """`python -m MODULE --port=…` as long as the block lasts; its port. Raises RoundFailedError."""
+    (port,) = find_free_ports(1)
+    with TemporaryDirectory(prefix="flowmachine-bench-") as folder:
+        process = BenchProcess(module, {"port": port, **arguments}, Path(folder) / "service.log")
+        try:
+            process.start()
+            yield port
+        finally:
+            process.close()
 
 
 class BenchProcess:

@@ -14,7 +14,17 @@ from bench.figures import Figure, Target
 from bench.picture import draw, read_values
 
 _QUIET_LOAD_PER_CORE = 0.25
-_UNIT_PLACES = {"us": 1, "ratio": 2, "ms": 1, "events/s": 0, "records/s": 0, "sagas/s": 0, "bytes": 0, "s": 3}
+_UNIT_PLACES = {
+    "us": 1,
+    "ratio": 2,
+    "ms": 1,
+    "events/s": 0,
+    "records/s": 0,
+    "sagas/s": 0,
+    "commands/s": 0,
+    "bytes": 0,
+    "s": 3,
+}
 
 
 class Report:

@@ -16,6 +16,14 @@ class Sizes:
     throughput_sagas: int
     """Each brings three events. At least 4,000: with fewer, a saga moves twice in one batch and is written once."""
     latency_events_per_second: int
+    utilization_events: int
+    """Of the round that finds the maximum."""
+    utilization_seconds: int
+    utilization_warm_seconds: int
+    partition_counts: tuple[int, ...]
+    partition_sagas: int
+    """Each brings three events. At least 1,000 for each partition."""
+    rest_commands: int
     journey_sagas_per_second: int
     """Each has four events, its creation among them."""
     loop_orders: int
@@ -38,6 +46,12 @@ FULL = Sizes(
     rounds=3,
     throughput_sagas=60_000,
     latency_events_per_second=200,
+    utilization_events=100_000,
+    utilization_seconds=8,
+    utilization_warm_seconds=2,
+    partition_counts=(1, 10, 100),
+    partition_sagas=100_000,
+    rest_commands=15_000,
     journey_sagas_per_second=50,
     loop_orders=100_000,
     loop_in_flight=20_000,
@@ -57,6 +71,12 @@ QUICK = Sizes(
     rounds=1,
     throughput_sagas=8_000,
     latency_events_per_second=200,
+    utilization_events=20_000,
+    utilization_seconds=3,
+    utilization_warm_seconds=1,
+    partition_counts=(1, 10),
+    partition_sagas=10_000,
+    rest_commands=3_000,
     journey_sagas_per_second=50,
     loop_orders=20_000,
     loop_in_flight=4_000,

@@ -20,6 +20,7 @@ from bench.programs import create_sagas, require_advanced, start_engines, start_
 from bench.workload import EVENTS, PARTITIONS, Names, lanes, rehearse
 
 ProgramName = Literal["engine", "passthrough"]
+PROGRAMS: tuple[ProgramName, ...] = ("engine", "passthrough")
 RUN_SECONDS_MAX = 600.0
 _FIRST, _LAST = 0.1, 0.9
 

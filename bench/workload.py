@@ -100,10 +100,21 @@ def order_document(names: Names, bootstrap: str) -> dict[str, Any]:
     return document
 
 
-def write_machine(names: Names, bootstrap: str, folder: Path, **spec: Mapping[str, object] | None) -> Path:
-    """The machine's file, with these parts of its spec."""
+def write_machine(
+    names: Names,
+    bootstrap: str,
+    folder: Path,
+    *,
+    endpoint: Mapping[str, object] | None = None,
+    **spec: Mapping[str, object] | None,
+) -> Path:
+    """The machine's file, with these parts of its spec. With an endpoint, that is where its commands go."""
     file = folder / f"{names.machine}.yaml"
     document = order_document(names, bootstrap)
+    if endpoint is not None:
+        document["spec"]["channels"].append({"id": "endpoint", "rest": endpoint})
+        for state in document["spec"]["machine"]["states"]:
+            state.get("outputCommand", {})["channel"] = "endpoint"
     document["spec"] |= {part: value for part, value in spec.items() if value is not None}
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     return file
