@@ -1,54 +1,23 @@
 """The smallest service behind `rest` and `crud`: takes every document, keeps it in memory, and gives it back.
 
-A process of its own, `python -m bench.keeper PORT`, so that it does not share an interpreter with what is measured.
+A process of its own, `python -m bench.keeper --port=N`, so that it does not share an interpreter with what is measured.
 """
 
-import socket
-import subprocess
-import sys
-import time
-from types import TracebackType
-from typing import Self
+import argparse
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from aiohttp import web
 
-from bench.errors import RoundFailedError
-from bench.processes import child_environment
-from dev.kafka.addresses import LOOPBACK, find_free_ports
-
-_START_SECONDS_MAX = 30.0
-_POLL_SECONDS = 0.05
+from bench.processes import open_service
+from dev.kafka.addresses import LOOPBACK
 
 
-class KeeperProcess:
-    """The service, as long as the block lasts."""
-
-    def __init__(self) -> None:
-        (self._port,) = find_free_ports(1)
-        self.url = f"http://{LOOPBACK}:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "bench.keeper", str(self._port)]
-        self._process = subprocess.Popen(command, env=child_environment(), stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while True:
-            try:
-                socket.create_connection((LOOPBACK, self._port), timeout=1).close()
-            except OSError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.__exit__(None, None, None)
-                    raise RoundFailedError("the service for rest and crud did not start") from error
-                time.sleep(_POLL_SECONDS)
-            else:
-                return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+@contextmanager
+def open_keeper() -> Generator[str]:
+    """The service, as long as the block lasts; its URL."""
+    with open_service("bench.keeper") as port:
+        yield f"http://{LOOPBACK}:{port}"
 
 
 def build_application() -> web.Application:
@@ -83,5 +52,12 @@ def build_application() -> web.Application:
     return application
 
 
+def _say_ready(_: str) -> None:
+    print("ready", flush=True)
+
+
 if __name__ == "__main__":
-    web.run_app(build_application(), host=LOOPBACK, port=int(sys.argv[1]), print=None, access_log=None)
+    parser = argparse.ArgumentParser(prog="python -m bench.keeper")
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    web.run_app(build_application(), host=LOOPBACK, port=port, print=_say_ready, access_log=None)

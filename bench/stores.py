@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from yarl import URL
 
-from bench.keeper import KeeperProcess
+from bench.keeper import open_keeper
 from bench.workload import PAID, lanes, rehearse
 from dev.mongo import MongoServer
 from dev.postgres import PostgresServer
@@ -78,16 +78,16 @@ async def _mongo() -> AsyncGenerator[SagaStore]:
 
 @asynccontextmanager
 async def _rest() -> AsyncGenerator[SagaStore]:
-    with KeeperProcess() as keeper:
+    with open_keeper() as url:
         async with open_session() as session:
-            yield HttpStore(RestCalls(URL(f"{keeper.url}/keep"), "PUT"), session, headers={})
+            yield HttpStore(RestCalls(URL(f"{url}/keep"), "PUT"), session, headers={})
 
 
 @asynccontextmanager
 async def _crud() -> AsyncGenerator[SagaStore]:
-    with KeeperProcess() as keeper:
+    with open_keeper() as url:
         async with open_session() as session:
-            yield HttpStore(CrudCalls(URL(f"{keeper.url}/sagas")), session, headers={})
+            yield HttpStore(CrudCalls(URL(f"{url}/sagas")), session, headers={})
 
 
 _STORES: dict[str, Callable[[], AbstractAsyncContextManager[SagaStore]]] = {
