@@ -16,7 +16,8 @@ from bench.workload import order_document, unique_names
 from flowmachine.config.build import build_machine
 from flowmachine.config.load import load_document
 from flowmachine.core.definition import Machine
-from flowmachine.partition.plan import Partition, PartitionSettings
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.settings import PartitionSettings
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import Headers, StoredRecord
 from flowmachine.wire.message import encode_message

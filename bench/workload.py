@@ -19,7 +19,8 @@ from flowmachine.config.build import build_machine
 from flowmachine.config.load import load_document
 from flowmachine.core.actions import CHANGING
 from flowmachine.core.partitioners import home
-from flowmachine.partition.plan import Partition, PartitionSettings
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.settings import PartitionSettings
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import Headers, StoredRecord
 from flowmachine.wire.message import encode_message

@@ -21,7 +21,8 @@ from flowmachine.core.partitioners import home, kafkajs_legacy
 from flowmachine.core.saga import Saga
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.errors import FencedError
-from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, decode_creation, encode_creation
 from flowmachine.wire.log import OutputRecord, StoredRecord
 from flowmachine.wire.message import MalformedError, decode_message, encode_message

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowmachine.core.definition import Machine
-from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.sagas import PartitionSagas
 from flowmachine.wire.log import OutputRecord, StoredRecord
 from tests.support.builders import (

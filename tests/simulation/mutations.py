@@ -14,7 +14,8 @@ import msgspec
 
 from flowmachine.core import decide
 from flowmachine.errors import FencedError, TransientError
-from flowmachine.partition.plan import Partition, _Batch
+from flowmachine.partition.batch import Batch
+from flowmachine.partition.partition import Partition
 from flowmachine.ports import Transaction
 from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.engine import Engine
@@ -240,11 +241,11 @@ def a_duplicate_event_is_kept_as_unexpected() -> AbstractContextManager[object]:
 
 
 def an_input_of_another_home_is_dropped() -> AbstractContextManager[object]:
-    return patch.object(_Batch, "_forward", lambda *_: None)
+    return patch.object(Batch, "_forward", lambda *_: None)
 
 
 def a_bad_input_is_not_kept() -> AbstractContextManager[object]:
-    return patch.object(_Batch, "_keep", lambda *_: None)
+    return patch.object(Batch, "_keep", lambda *_: None)
 
 
 def commands_over_http_are_forgotten_in_a_crash() -> AbstractContextManager[object]:

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from flowmachine.errors import InvariantError
-from flowmachine.partition.plan import Partition
+from flowmachine.partition.partition import Partition
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import simulate
 

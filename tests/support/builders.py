@@ -28,7 +28,9 @@ from flowmachine.core.inputs import Create, EventReceived, Input, Resumed
 from flowmachine.core.merge import merge_shallow
 from flowmachine.core.partitioners import home
 from flowmachine.core.saga import History, Saga
-from flowmachine.partition.plan import BatchPlan, Partition, PartitionSettings
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
+from flowmachine.partition.settings import PartitionSettings
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
 from flowmachine.wire.log import Headers, StoredRecord
 from flowmachine.wire.message import encode_message

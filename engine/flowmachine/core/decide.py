@@ -70,6 +70,13 @@ def decide(machine: Machine, saga: Saga | None, received: Input) -> Decision:
     assert_never(received)
 
 
+def can_resume(machine: Machine, saga: Saga) -> bool:
+    """Whether a saga is held and may go on: `machine` knows its state, and none of the machine's hooks has failed."""
+    if saga.hold is not None and saga.hold.revision == machine.revision:
+        return False
+    return bool(saga.held or saga.hold) and saga.current_state in machine.states
+
+
 def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) -> Decision:
     if saga is None:
         return Decision(Outcome.UNKNOWN_SAGA, None, reason=f"no saga {received.saga_id!r}")

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from flowmachine.core.definition import Machine
 from flowmachine.core.phases import Phase
 from flowmachine.errors import ConfigurationError, FlowMachineError, TransientError
-from flowmachine.partition.plan import Partition, PartitionSettings
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.settings import PartitionSettings
 from flowmachine.ports import Assignment, Clock, CommandSender, Log, Observer, Topics, Tracer
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery, DeliverySettings

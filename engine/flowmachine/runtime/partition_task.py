@@ -22,7 +22,8 @@ from flowmachine.core.inputs import CommandDelivered, CommandFailed, Loaded, Res
 from flowmachine.core.phases import Phase, Signal, advance
 from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
-from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Tracer, Transaction
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery

@@ -11,7 +11,8 @@ from flowmachine.audit.model import Finding, SagaRecords, Scope, Verdict
 from flowmachine.core.definition import Machine
 from flowmachine.core.inputs import Input
 from flowmachine.core.partitioners import home, java_murmur2
-from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.log import OutputRecord, StoredRecord
 from flowmachine.wire.unmatched import format_origin
 from tests.support.builders import (

@@ -5,7 +5,9 @@ import pytest
 from flowmachine.core.definition import SagaId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed
 from flowmachine.core.payload import decode_payload
-from flowmachine.partition.plan import EXPIRED_PER_BATCH_MAX, BatchPlan, Partition
+from flowmachine.partition.batch import EXPIRED_PER_BATCH_MAX
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.log import OutputRecord
 from tests.support.builders import (
     KEY,

@@ -7,7 +7,8 @@ from flowmachine.core.actions import Outcome
 from flowmachine.core.decide import HELD_EVENTS_MAX
 from flowmachine.core.definition import Machine
 from flowmachine.core.payload import decode_payload
-from flowmachine.partition.plan import Partition, Unmatched
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import Unmatched
 from flowmachine.wire.message import encode_message
 from tests.support.builders import (
     KEY,

@@ -11,7 +11,7 @@ from flowmachine.core.definition import Command, HookError, Machine, Payload, Sa
 from flowmachine.core.merge import UNDEFINED, merge_deep
 from flowmachine.core.payload import decode_payload
 from flowmachine.core.saga import Hold, Saga
-from flowmachine.partition.plan import Partition
+from flowmachine.partition.partition import Partition
 from tests.support.builders import (
     COMMANDS,
     DONE,

@@ -10,7 +10,8 @@ from flowmachine.core.definition import SagaId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create
 from flowmachine.core.payload import decode_payload, encode_payload
 from flowmachine.core.saga import OutboxEntry
-from flowmachine.partition.plan import BatchPlan, Partition
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.log import OutputRecord
 from flowmachine.wire.message import encode_message
 from flowmachine.wire.record import decode_saga, encode_saga

@@ -6,7 +6,8 @@ import pytest
 
 from flowmachine.core.actions import Outcome
 from flowmachine.core.payload import decode_payload
-from flowmachine.partition.plan import BatchPlan, Partition, Unmatched
+from flowmachine.partition.partition import Partition
+from flowmachine.partition.plan import BatchPlan, Unmatched
 from flowmachine.wire.intake import REREAD_HEADERS
 from flowmachine.wire.log import StoredRecord
 from tests.support.builders import (

@@ -8,7 +8,7 @@ from flowmachine.core.definition import SagaId
 from flowmachine.core.inputs import Loaded
 from flowmachine.core.payload import decode_payload, encode_payload
 from flowmachine.core.saga import Saga
-from flowmachine.partition.plan import Partition
+from flowmachine.partition.partition import Partition
 from flowmachine.wire.document import decode_document
 from tests.support.builders import (
     KEY,

@@ -7,7 +7,7 @@ from flowmachine.core.actions import Outcome
 from flowmachine.core.definition import Machine, SagaId
 from flowmachine.core.inputs import CommandDelivered
 from flowmachine.core.trace import TraceContext, derive_span_id, derive_trace_id
-from flowmachine.partition.plan import Partition
+from flowmachine.partition.partition import Partition
 from flowmachine.wire.intake import CREATE_HEADERS
 from flowmachine.wire.log import Headers, OutputRecord
 from flowmachine.wire.message import command_headers

@@ -12,7 +12,8 @@ from flowmachine.adapters.kafka.connection import KafkaConnection, KafkaCredenti
 from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.adapters.kafka.membership import run_membership
-from flowmachine.adapters.kafka.partition import KafkaPartitionLog, PartitionContext, consumer_arguments
+from flowmachine.adapters.kafka.partition import KafkaPartitionLog, PartitionContext
+from flowmachine.adapters.kafka.source import consumer_arguments
 from flowmachine.adapters.kafka.topics import TopicNames, prepare_topics
 from flowmachine.errors import TransientError
 from flowmachine.ports import Assignment, Topics

@@ -12,23 +12,22 @@ for the others ends (design 5).
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer import sender as aiokafka_sender
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.direct import DirectProducer, journal_record
 from flowmachine.adapters.kafka.errors import translated
-from flowmachine.core.partitioners import java_murmur2
-from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, InvariantError, TransientError
+from flowmachine.adapters.kafka.offsets import find_offsets
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches
+from flowmachine.adapters.kafka.source import FETCH_BYTES, KafkaSource, consumer_arguments
+from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, TransientError
 from flowmachine.ports import Source, Topics, Transaction
 from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control, split_direct
 from flowmachine.wire.log import InputRecord, OutputRecord
@@ -37,9 +36,6 @@ TRANSACTION_TIMEOUT_MS = 15_000
 """How long a dead engine's open transaction may hold back read_committed readers before the broker aborts it."""
 COMMIT_TIMEOUT_SECONDS = 30
 """aiokafka retries for ever inside a transaction; past this we drop it and find out what became of it."""
-_BATCH_BYTES = 1_040_000
-"""Largest record batch: just below the brokers' default `message.max.bytes` (1,048,588)."""
-_FETCH_BYTES = 2 * 1024 * 1024
 _RESTORE_FETCH_BYTES = 8 * 1024 * 1024
 _RESTORE_POLL_MS = 500
 LATE_OFFSETS_SECONDS = 1.0
@@ -52,7 +48,6 @@ aiokafka_sender.BACKOFF_OVERRIDE = 0.003
 """Seconds until aiokafka asks again whether the markers of the transaction before are written, which takes the broker
 some milliseconds. Its own 20 ms stood in the way of every transaction but the first, and has no option."""
 
-_place = attrgetter("topic", "partition")
 _log = logging.getLogger(__name__)
 
 
@@ -69,70 +64,6 @@ class PartitionContext:
     """The process's intake producer: its metadata tells partition counts of output topics."""
     is_direct: bool = False
     """Small batches go without a transaction."""
-
-
-def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[str, Any]:
-    """Arguments of a consumer that belongs to no group and reads one partition."""
-    return connection.client_arguments() | {
-        "group_id": None,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",
-        "isolation_level": "read_committed",
-        "max_partition_fetch_bytes": fetch_bytes,
-        "fetch_max_wait_ms": 500,
-    }
-
-
-class KafkaSource:
-    """One input topic partition, from its committed offset on."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition) -> None:
-        self._consumer = consumer
-        self._topic_partition = topic_partition
-
-    @property
-    def topic(self) -> str:
-        """The topic that it reads."""
-        return self._topic_partition.topic
-
-    async def position(self) -> int:
-        """As the port says."""
-        with translated("asking for a position"):
-            return int(await self._consumer.position(self._topic_partition))
-
-    async def lag(self) -> int:
-        """As the port says: the end is the one that came with the latest records."""
-        position = await self.position()
-        end = self._consumer.highwater(self._topic_partition)
-        return 0 if end is None else max(0, end - position)
-
-    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
-        """As the port says. Records that retention removed before we read them are reported, then skipped."""
-        topic, partition = self._topic_partition
-        while True:
-            try:
-                with translated(f"reading {topic}/{partition}"):
-                    fetched = await self._consumer.getmany(timeout_ms=3_600_000, max_records=records_max)
-            except TransientError as error:
-                if not isinstance(error.__cause__, kafka.OffsetOutOfRangeError):
-                    raise
-                await self._skip_removed()
-                continue
-            for records in fetched.values():
-                return records
-
-    async def _skip_removed(self) -> None:
-        topic, partition = self._topic_partition
-        with translated(f"reading {topic}/{partition}"):
-            wanted = await self._consumer.position(self._topic_partition)
-            first = (await self._consumer.beginning_offsets([self._topic_partition]))[self._topic_partition]
-            end = (await self._consumer.end_offsets([self._topic_partition]))[self._topic_partition]
-        target = first if wanted < first else end
-        _log.error(
-            "input records are gone before they were read: the topic's retention is shorter than the engine's absence",
-            extra={"topic": topic, "partition": partition, "offset": wanted, "next_offset": target},
-        )
-        self._consumer.seek(self._topic_partition, target)
 
 
 class KafkaPartitionLog:
@@ -157,8 +88,8 @@ class KafkaPartitionLog:
             **context.connection.client_arguments(),
             transactional_id=f"{context.group}-{partition}",
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=_BATCH_BYTES,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=BATCH_BYTES,
             linger_ms=0,
         )
 
@@ -176,12 +107,14 @@ class KafkaPartitionLog:
         name = f"{self._context.group}-{self._partition}"
         with translated(f"starting transactional producer {name!r}"):
             await self._producer.start()
-        offsets = await self._committed_offsets()
+        offsets = await find_offsets(
+            self._context.connection, self._context.group, self._inputs(), self._changelog, self._context.legacy_groups
+        )
         journal_from = offsets.pop(self._changelog)
         if self._context.is_direct or journal_from >= 0:
             offsets |= await self._settle(max(journal_from, 0))
         for topic_partition, offset in offsets.items():
-            consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _FETCH_BYTES))
+            consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, FETCH_BYTES))
             self._consumers.append(consumer)
             with translated(f"opening {topic_partition.topic}/{topic_partition.partition}"):
                 await consumer.start()
@@ -189,12 +122,25 @@ class KafkaPartitionLog:
                 consumer.seek(topic_partition, offset)
             self._sources.append(KafkaSource(consumer, topic_partition))
 
+    def _inputs(self) -> list[TopicPartition]:
+        """All that this home partition reads."""
+        topics = self._context.topics
+        return [
+            TopicPartition(topics.intake, self._partition),
+            *(
+                TopicPartition(topic, partition)
+                for topic, count in topics.input_partitions.items()
+                for partition in range(self._partition, count, topics.home_partitions)
+            ),
+        ]
+
+    async def _count_partitions(self, topic: str) -> int:
+        return len(await self._context.producer.partitions_for(topic))
+
     async def _settle(self, journal_from: int) -> Mapping[TopicPartition, int]:
         """Keep out who may commit without transactions; send what the last journal holds; offsets that it has moved."""
         context, name = self._context, f"{self._context.group}-{self._partition}-direct"
-        direct = DirectProducer(
-            context.connection, self._changelog, transactional_id=name, batch_bytes_max=_BATCH_BYTES
-        )
+        direct = DirectProducer(context.connection, self._changelog, transactional_id=name, batch_bytes_max=BATCH_BYTES)
         self._direct = direct
         await direct.start()
         journal, end = Journal((), ()), journal_from
@@ -278,7 +224,7 @@ class KafkaPartitionLog:
         await producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         changelog_end = 0
-        for (topic, partition), batch in (await self._batches(producer, records)).items():
+        for (topic, partition), batch in (await build_batches(producer, records, self._count_partitions)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
             if (topic, partition) == self._changelog:
                 changelog_end = len(sent)
@@ -323,7 +269,7 @@ class KafkaPartitionLog:
 
     async def _send(self, producer: AIOKafkaProducer, commands: Sequence[OutputRecord]) -> None:
         sent: list[asyncio.Future[Any]] = []
-        for (topic, partition), batch in (await self._batches(producer, commands)).items():
+        for (topic, partition), batch in (await build_batches(producer, commands, self._count_partitions)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
         await asyncio.gather(*sent)
 
@@ -335,67 +281,6 @@ class KafkaPartitionLog:
                     await self.commit_transaction(Transaction((), {}))
         except (FencedError, TransientError, ConfigurationError) as error:
             self._failure = error
-
-    async def _batches(
-        self, producer: AIOKafkaProducer, records: Sequence[OutputRecord]
-    ) -> dict[tuple[str, int], list[Any]]:
-        """Record batches by topic and partition, in the order of `records`."""
-        batches: dict[tuple[str, int], list[Any]] = {}
-        # Neighbours mostly have their place in common: what is the same for all of them is done once.
-        for (topic, partition), run in groupby(records, key=_place):
-            if partition is not None:
-                _append(producer, batches, (topic, partition), run)
-                continue
-            count = len(await self._context.producer.partitions_for(topic))
-            for record in run:
-                _append(producer, batches, (topic, java_murmur2(record.key or b"", count)), (record,))
-        for builders in batches.values():
-            builders[-1].close()
-        return batches
-
-    async def _committed_offsets(self) -> dict[TopicPartition, int]:
-        """Where to go on, for every input partition of this home partition; and up to where no journal is left."""
-        topics = self._context.topics
-        wanted = [TopicPartition(topics.intake, self._partition)]
-        for topic, count in topics.input_partitions.items():
-            wanted += [TopicPartition(topic, p) for p in range(self._partition, count, topics.home_partitions)]
-        offsets = await self._group_offsets(self._context.group, [*wanted, self._changelog])
-        for topic, group in self._context.legacy_groups.items():
-            unknown = [tp for tp in wanted if tp.topic == topic and offsets[tp] < 0]
-            if unknown and group != self._context.group:
-                offsets |= await self._group_offsets(group, unknown)
-        fresh = [tp for tp in wanted if offsets[tp] < 0]
-        return offsets | await self._first_offsets(fresh) if fresh else offsets
-
-    async def _group_offsets(self, group: str, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
-        arguments = self._context.connection.client_arguments()
-        del arguments["metadata_max_age_ms"]
-        admin = AIOKafkaAdminClient(**arguments)
-        try:
-            with translated(f"reading the offsets of consumer group {group!r}"):
-                await admin.start()
-                try:
-                    found = await admin.list_consumer_group_offsets(group, partitions=wanted)
-                except (
-                    AttributeError
-                ) as error:  # aiokafka 0.14 trips over the error code of a coordinator still loading
-                    raise TransientError(f"the coordinator of group {group!r} is not ready") from error
-        finally:
-            await stop_client(admin)
-        if len(found) != len(wanted):
-            # An answer without our partitions is an error, never "no offset": starting over would apply inputs twice.
-            raise TransientError(f"the coordinator of group {group!r} did not answer for every partition")
-        return {tp: found[tp].offset for tp in wanted}
-
-    async def _first_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
-        consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _FETCH_BYTES))
-        try:
-            with translated("reading the first offsets of the input topics"):
-                await consumer.start()
-                offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(wanted)
-                return offsets
-        finally:
-            await stop_client(consumer)
 
     async def close(self) -> None:
         """Stop the clients. An open transaction is left to be fenced: there is nothing in it that anyone may see."""
@@ -428,22 +313,3 @@ class KafkaPartitionLog:
             except (FencedError, TransientError, ConfigurationError, TimeoutError) as error:
                 _log.info("the last offsets were not committed", extra={"reason": str(error)})
         await self._direct.stop()
-
-
-def _append(
-    producer: AIOKafkaProducer,
-    batches: dict[tuple[str, int], list[Any]],
-    place: tuple[str, int],
-    records: Iterable[OutputRecord],
-) -> None:
-    builders = batches.get(place)
-    if builders is None:
-        builders = batches[place] = [producer.create_batch()]
-    append = builders[-1].append
-    for record in records:
-        headers = list(record.headers)
-        if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-            builders.append(producer.create_batch())
-            append = builders[-1].append
-            if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-                raise InvariantError(f"a record for {place[0]!r} fits no batch")

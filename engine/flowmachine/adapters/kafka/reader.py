@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from flowmachine.adapters.kafka.connection import KafkaConnection
 from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translate, translated
-from flowmachine.adapters.kafka.partition import consumer_arguments
+from flowmachine.adapters.kafka.source import consumer_arguments
 from flowmachine.errors import ConfigurationError, Problem, TransientError
 from flowmachine.wire.log import InputRecord
 

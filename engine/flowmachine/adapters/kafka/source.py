@@ -1,0 +1,80 @@
+"""An input topic partition on Kafka, and how a consumer that reads one partition is set up."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka
+
+from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.errors import translated
+from flowmachine.errors import TransientError
+from flowmachine.wire.log import InputRecord
+
+FETCH_BYTES = 2 * 1024 * 1024
+_log = logging.getLogger(__name__)
+
+
+def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[str, Any]:
+    """Arguments of a consumer that belongs to no group and reads one partition."""
+    return connection.client_arguments() | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": fetch_bytes,
+        "fetch_max_wait_ms": 500,
+    }
+
+
+class KafkaSource:
+    """One input topic partition, from its committed offset on."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic_partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._topic_partition = topic_partition
+
+    @property
+    def topic(self) -> str:
+        """The topic that it reads."""
+        return self._topic_partition.topic
+
+    async def position(self) -> int:
+        """As the port says."""
+        with translated("asking for a position"):
+            return int(await self._consumer.position(self._topic_partition))
+
+    async def lag(self) -> int:
+        """As the port says: the end is the one that came with the latest records."""
+        position = await self.position()
+        end = self._consumer.highwater(self._topic_partition)
+        return 0 if end is None else max(0, end - position)
+
+    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+        """As the port says. Records that retention removed before we read them are reported, then skipped."""
+        topic, partition = self._topic_partition
+        while True:
+            try:
+                with translated(f"reading {topic}/{partition}"):
+                    fetched = await self._consumer.getmany(timeout_ms=3_600_000, max_records=records_max)
+            except TransientError as error:
+                if not isinstance(error.__cause__, kafka.OffsetOutOfRangeError):
+                    raise
+                await self._skip_removed()
+                continue
+            for records in fetched.values():
+                return records
+
+    async def _skip_removed(self) -> None:
+        topic, partition = self._topic_partition
+        with translated(f"reading {topic}/{partition}"):
+            wanted = await self._consumer.position(self._topic_partition)
+            first = (await self._consumer.beginning_offsets([self._topic_partition]))[self._topic_partition]
+            end = (await self._consumer.end_offsets([self._topic_partition]))[self._topic_partition]
+        target = first if wanted < first else end
+        _log.error(
+            "input records are gone before they were read: the topic's retention is shorter than the engine's absence",
+            extra={"topic": topic, "partition": partition, "offset": wanted, "next_offset": target},
+        )
+        self._consumer.seek(self._topic_partition, target)

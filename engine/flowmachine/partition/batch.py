@@ -1,0 +1,357 @@
+"""A batch, being planned: it sees the partition's sagas plus its own changes.
+
+A saga that moves several times in a batch is written once.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import msgspec
+
+from flowmachine.core.actions import CHANGING, ENTERING, Decision, Outcome
+from flowmachine.core.adopt import build_awaited
+from flowmachine.core.decide import can_resume, decide
+from flowmachine.core.definition import ChannelId, Machine, SagaId
+from flowmachine.core.inputs import Create, EventReceived, Input, Loaded, Resumed
+from flowmachine.core.partitioners import home
+from flowmachine.core.saga import Hold, OutboxEntry, Saga, drop_oldest_held, is_awaited
+from flowmachine.core.timestamps import parse_timestamp
+from flowmachine.partition.plan import BatchPlan, FailedHook, Unmatched
+from flowmachine.partition.sagas import PartitionSagas
+from flowmachine.partition.settings import PartitionSettings
+from flowmachine.partition.tracing import Sampler, Step, find_place, make_steps
+from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
+from flowmachine.wire.log import Headers, InputRecord, OutputRecord, StoredRecord
+from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_message
+from flowmachine.wire.record import decode_saga, encode_saga
+from flowmachine.wire.trace import decode_trace_context, encode_trace_context, trace_headers
+from flowmachine.wire.unmatched import encode_unmatched, format_origin
+
+EXPIRED_PER_BATCH_MAX = 500
+"""Tombstones that ride along with one batch: enough to keep up with any load, too few to delay one."""
+
+_NAME_LENGTH_MAX, _REASON_LENGTH_MAX = 200, 1000
+"""What is noted of a refused input goes to the log, and its length is the sender's: it is cut."""
+
+
+CommandPlaces = Mapping[ChannelId, Sequence[tuple[str, int | None]]]
+"""Channel id to the topics that its commands go to, with the partition; None: where the key belongs."""
+
+
+@final
+class Batch:
+    """The work of one `Partition.plan()`; hot: a record costs a few microseconds here (`docs/performance.md`).
+
+    Each decision is encoded at once, while what it made is still in the processor's cache. A saga that moves again in
+    the same batch is decoded again, which is rare.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        settings: PartitionSettings,
+        sagas: PartitionSagas,
+        command_places: CommandPlaces,
+        sampler: Sampler | None,
+        after: BatchPlan | None,
+    ) -> None:
+        """`after`: a plan that is being committed, and whose changes count as made."""
+        self.machine = machine
+        self.settings = settings
+        self.command_places = command_places
+        self.stored = sagas
+        self.sampler = sampler
+        self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
+        self.pending_expired = after.expired_count if after is not None else 0
+        self.records: list[OutputRecord] = []
+        self.changed: dict[bytes, bytes | None] = {}
+        self.steps: list[tuple[Outcome, str | None, str, str]] = []
+        """Outcome, state before (None: a new saga), state after, latest event: counted all at once at the end."""
+        self.outcomes: Counter[Outcome] = Counter()
+        self.unmatched: list[Unmatched] = []
+        self.failed_hooks: list[FailedHook] = []
+        self.state_changes: Counter[str] = Counter()
+        self.held_changes: Counter[str] = Counter()
+        self.finished: list[tuple[int, bytes]] = []
+        self.outboxes: dict[str, tuple[OutboxEntry, ...]] = {}
+        self.resumable: dict[str, None] = {}
+        self.awaited: dict[str, None] = {}
+        self.moved_at_ms: list[int] = []
+        self.traced: list[Step] = []
+        self.forwarded = 0
+
+    def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
+        """The plan, with sagas that finished long ago taken out."""
+        settings = self.settings
+        expired_count = self._expire(now_ms)
+        entered = self._count_steps()
+        self.records += [
+            OutputRecord(settings.sagas_topic, key, value, settings.partition) for key, value in self.changed.items()
+        ]
+        return BatchPlan(
+            records=self.records,
+            next_offsets=next_offsets,
+            changed=self.changed,
+            state_changes=self.state_changes,
+            held_changes=self.held_changes,
+            finished=self.finished,
+            outboxes=self.outboxes,
+            entered=entered,
+            outcomes=self.outcomes,
+            unmatched=self.unmatched,
+            failed_hooks=self.failed_hooks,
+            forwarded=self.forwarded,
+            expired_count=expired_count,
+            resumable=list(self.resumable),
+            awaited=list(self.awaited),
+            moved_at_ms=self.moved_at_ms,
+            traced=self.traced,
+        )
+
+    def take_record(self, record: InputRecord) -> None:
+        """Decide a record of the log."""
+        key, settings = record.key, self.settings
+        if not key:
+            if record.topic == self.settings.intake_topic and is_reread(record):
+                return
+            self._refuse(record, Outcome.MALFORMED, "the record has no key; the key must be the saga id")
+            return
+        if len(key) + len(record.value or b"") > settings.record_bytes_max:
+            self._refuse(record, Outcome.TOO_LARGE, f"more than {settings.record_bytes_max} bytes")
+            return
+        saga = self._load(key)
+        is_intake = record.topic == settings.intake_topic
+        if saga is None and not is_intake:
+            partition = home(key, settings.home_partitions)
+            if partition != settings.partition:
+                self._forward(record, partition)
+                return
+        if saga is not None and (saga.held or saga.hold):  # before anything is said about the record: order is kept
+            saga = self._resume(key, saga, record.timestamp)
+        try:
+            received = _decode_input(record, key, is_intake=is_intake)
+        except MalformedError as error:
+            self._refuse(record, Outcome.MALFORMED, str(error))
+            return
+        decision = self._take(key, saga, received, record)
+        if decision.outcome in ENTERING:
+            self.moved_at_ms.append(record.timestamp)
+        else:
+            self._conclude(record, received, decision)
+
+    def _conclude(self, record: InputRecord, received: Input, decision: Decision) -> None:
+        """Keep and note a record that has changed nothing."""
+        if decision.outcome in CHANGING:
+            return
+        if decision.outcome is Outcome.DUPLICATE:
+            self._note(record, decision.outcome, decision.reason, received)  # normal where delivery is at least once
+        else:
+            self._refuse(record, decision.outcome, decision.reason, received)
+
+    def take_internal(self, received: Input) -> None:
+        """Decide an input from inside the engine."""
+        key = received.saga_id.encode()
+        saga = self._load(key)
+        decision = self._take(key, saga, received)
+        if decision.outcome is Outcome.TOO_LARGE:
+            decision = self._without_room(key, saga, received, decision)
+        if decision.outcome in CHANGING:
+            if type(received) is Loaded:
+                self._resume(key, decision.saga, received.received_at_ms)
+            return
+        self.outcomes[decision.outcome] += 1
+        if type(received) is Loaded and saga is not None and decision.outcome is not Outcome.DUPLICATE:
+            self._give_up(key, saga, decision)
+        elif saga is not None and decision.saga is not None and decision.saga is not saga:
+            self._drop_held(key, saga, decision.saga, decision)
+
+    def _resume(self, key: bytes, saga: Saga | None, at_ms: int) -> Saga | None:
+        """Let a held saga go on, if it may: a new input must not overtake what it holds."""
+        while saga is not None and can_resume(self.machine, saga):
+            self.take_internal(Resumed(SagaId(key.decode()), at_ms))
+            saga = self._load(key)
+        return saga
+
+    def _load(self, key: bytes) -> Saga | None:
+        if key in self.changed:
+            value = self.changed[key]
+        else:
+            value = self.pending[key] if key in self.pending else self.stored.get(key)
+        return decode_saga(value) if value is not None else None
+
+    def _take(self, key: bytes, saga: Saga | None, received: Input, record: InputRecord | None = None) -> Decision:
+        """Decide an input and take over what it changes. What would make too large a record changes nothing."""
+        known = saga
+        if saga is None and self.settings.is_read_through and type(received) is EventReceived:
+            known = build_awaited(received)
+        decision = decide(self.machine, known, received)
+        for failure in decision.failures:
+            state = decision.saga.current_state if decision.saga is not None else ""
+            self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
+        place = None if self.sampler is None else find_place(self.sampler, received, record, saga, decision)
+        if decision.outcome in CHANGING:
+            excess = self._apply(key, saga, decision, () if place is None else encode_trace_context(place.context))
+            if excess:
+                decision = Decision(Outcome.TOO_LARGE, saga, reason=excess)
+        if place is not None and self.sampler is not None:
+            if decision.outcome is Outcome.TOO_LARGE:  # the saga's next change will have the place that this one had
+                place = find_place(self.sampler, received, record, saga, decision)
+            self.traced += make_steps(place, received, record, saga, decision)
+        return decision
+
+    def _without_room(self, key: bytes, saga: Saga | None, received: Input, refused: Decision) -> Decision:
+        """What becomes of an input from inside the engine whose result would make a record that is too large."""
+        if saga is None or type(received) is not Resumed:
+            return refused
+        if saga.hold is None or saga.hold.command is None:
+            return msgspec.structs.replace(refused, saga=drop_oldest_held(saga))
+        # The command of a held saga has been made, and cannot be sent.
+        hold = Hold(refused.reason, self.machine.revision, saga.hold.command)
+        kept = msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold)
+        held = Decision(Outcome.HELD, kept, reason=refused.reason)
+        return refused if self._apply(key, saga, held) else held
+
+    def _apply(self, key: bytes, before: Saga | None, decision: Decision, trace: Headers = ()) -> str:
+        """Take over a decision that changes a saga; returns why that cannot be, in one sentence."""
+        saga = decision.saga
+        assert saga is not None
+        value = encode_saga(saga)
+        largest = len(value)
+        records = self.records
+        count_before = len(records)
+        headers = trace
+        for number, command in enumerate(decision.commands):
+            text = encode_message(command.label, command.payload)
+            if len(text) > largest:
+                largest = len(text)
+            if self.settings.has_command_ids:
+                headers = (*trace, *command_headers(key, saga.seq, number))
+            for topic, partition in self.command_places[command.channel]:
+                records.append(OutputRecord(topic, key, text, partition, headers))
+        if len(key) + largest > self.settings.record_bytes_max:
+            del records[count_before:]
+            return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"
+        was_in = before.current_state if before is not None else None
+        self.steps.append((decision.outcome, was_in, saga.current_state, saga.latest_event))
+        self._put(key, before, saga, value)
+        return ""
+
+    def _put(self, key: bytes, before: Saga | None, saga: Saga, value: bytes) -> None:
+        """Note a changed saga, and what its change means for memory."""
+        if before is None and key in self.changed:  # an awaited saga that was given up in this batch comes again
+            self.state_changes[""] -= 1
+        self.changed[key] = value
+        if self.awaited:
+            self.awaited.pop(key.decode(), None)
+        if is_awaited(saga):
+            self.awaited[key.decode()] = None
+        if saga.outbox or (before is not None and before.outbox):
+            self.outboxes[key.decode()] = saga.outbox
+        if saga.held or saga.hold or (before is not None and (before.held or before.hold)):
+            self._put_held(key, before, saga)
+        if saga.is_final:
+            self.finished.append((parse_timestamp(saga.updated_at), key))
+
+    def _count_steps(self) -> Counter[tuple[str, str]]:
+        """Add up what the steps mean for the counters; returns how often a state was entered by an event."""
+        entered: Counter[tuple[str, str]] = Counter()
+        for (outcome, before, state, event), count in Counter(self.steps).items():
+            self.outcomes[outcome] += count
+            self.state_changes[state] += count
+            if before is not None:
+                self.state_changes[before] -= count
+            if outcome in ENTERING:
+                entered[(state, event)] += count
+        return entered
+
+    def _put_held(self, key: bytes, before: Saga | None, saga: Saga) -> None:
+        if before is not None:
+            self.held_changes[before.current_state] -= _is_held(before)
+        self.held_changes[saga.current_state] += _is_held(saga)
+        self.resumable.pop(key.decode(), None)
+        if can_resume(self.machine, saga):
+            self.resumable[key.decode()] = None
+
+    def _forward(self, record: InputRecord, partition: int) -> None:
+        headers = (*trace_headers(record.headers), (ORIGIN_HEADER, format_origin(record).encode()))
+        self.records.append(
+            OutputRecord(self.settings.intake_topic, record.key, record.value, partition, headers, record.timestamp)
+        )
+        self.forwarded += 1
+
+    def _refuse(self, record: InputRecord, outcome: Outcome, reason: str, received: Input | None = None) -> None:
+        self._note(record, outcome, reason, received)
+        self._keep(record, outcome, reason)
+
+    def _keep(self, record: InputRecord, outcome: Outcome, reason: str) -> None:
+        settings = self.settings
+        self.records.append(
+            encode_unmatched(
+                record,
+                outcome,
+                reason,
+                topic=settings.unmatched_topic,
+                partition=settings.partition,
+                record_bytes_max=settings.record_bytes_max,
+            )
+        )
+
+    def _give_up(self, key: bytes, saga: Saga, decision: Decision) -> None:
+        """The store has no such saga, or one that no record can hold: its events are kept as unmatched."""
+        while saga.held:
+            freed = drop_oldest_held(saga)
+            self._drop_held(key, saga, freed, decision)
+            saga = freed
+        self.awaited.pop(key.decode(), None)
+        self.changed[key] = None
+
+    def _drop_held(self, key: bytes, saga: Saga, freed: Saga, decision: Decision) -> None:
+        """A held event turned out to change nothing: it leaves the saga and is kept like any other such input."""
+        event = saga.held[0]
+        self._put(key, saga, freed, encode_saga(freed))
+        record = StoredRecord(
+            topic=self.settings.sagas_topic,
+            partition=self.settings.partition,
+            offset=saga.seq,
+            timestamp=event.received_at_ms,
+            key=key,
+            value=encode_message(event.label, event.payload),
+        )
+        self._keep(record, decision.outcome, f"held before: {decision.reason}")
+        self._note_unmatched(record, decision.outcome, decision.reason, event.label)
+
+    def _note(self, record: InputRecord, outcome: Outcome, reason: str, received: Input | None) -> None:
+        label = received.label if type(received) is EventReceived else ""
+        self.outcomes[outcome] += 1
+        self._note_unmatched(record, outcome, reason, label)
+
+    def _note_unmatched(self, record: InputRecord, outcome: Outcome, reason: str, label: str) -> None:
+        saga_id = (record.key or b"")[:_NAME_LENGTH_MAX].decode("utf-8", "replace")
+        reason, label = reason[:_REASON_LENGTH_MAX], label[:_NAME_LENGTH_MAX]
+        self.unmatched.append(Unmatched(outcome, reason, format_origin(record), saga_id, label))
+
+    def _expire(self, now_ms: int) -> int:
+        before_ms = now_ms - self.settings.retention_finished_ms
+        count, expired = self.stored.expired(before_ms, EXPIRED_PER_BATCH_MAX, skip=self.pending_expired)
+        for key in expired:
+            if key not in self.changed and key not in self.pending:
+                self.changed[key] = None
+        return count
+
+
+def _is_held(saga: Saga) -> bool:
+    return bool(saga.held or saga.hold)
+
+
+def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:
+    try:
+        saga_id = SagaId(key.decode())
+    except UnicodeDecodeError:
+        raise MalformedError("the key is not UTF-8; the key must be the saga id") from None
+    if is_intake and (INPUT_HEADER, CREATE) in record.headers:
+        creation = decode_creation(record.value)
+        trace = decode_trace_context(record.headers) if len(record.headers) > 1 else None
+        return Create(saga_id, creation.associated_entity_id, creation.metadata, record.timestamp, trace)
+    message = decode_message(record.value)
+    return EventReceived(saga_id, message.message_label, message.message_payload, record.timestamp)
