@@ -19,8 +19,10 @@ BATCH_RECORDS_MAX = 6
 """A batch with more goes in a transaction: a real one may be too large for one record batch."""
 
 
-class DirectPartitionLog(SimulatedPartitionLog):
-    """A home partition, opened to commit without transactions where that can be."""
+class SettlingPartitionLog(SimulatedPartitionLog):
+    """A home partition of a machine that may have committed without transactions before; here all goes in them."""
+
+    is_direct = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -39,9 +41,10 @@ class DirectPartitionLog(SimulatedPartitionLog):
         self._epoch = await self.fence()
         offsets = await self.committed_offsets()
         mark = await self._network.request(
-            f"mark of home {self._home}", lambda: self._broker.committed.get(self._changelog, 0)
+            f"mark of home {self._home}", lambda: self._broker.committed.get(self._changelog)
         )
-        offsets |= await self._settle(mark)
+        if self.is_direct or mark is not None:
+            offsets |= await self._settle(mark or 0)
         self._sources = [SimulatedSource(self._broker, self._network, *each) for each in offsets.items()]
 
     async def _settle(self, position: int) -> dict[Place, int]:
@@ -58,7 +61,8 @@ class DirectPartitionLog(SimulatedPartitionLog):
         moved = {(topic, partition): offset for topic, partition, offset in journal.next_offsets}
         self._late = moved | {self._changelog: end}
         await self.commit_transaction(Transaction(self.unsent(journal), {}))
-        self._offsets_task = asyncio.create_task(self._commit_late_offsets())
+        if self.is_direct:
+            self._offsets_task = asyncio.create_task(self._commit_late_offsets())
         return moved
 
     def unsent(self, journal: Journal) -> list[OutputRecord]:
@@ -85,7 +89,7 @@ class DirectPartitionLog(SimulatedPartitionLog):
         self._raise_failure()
         if not (transaction.records or transaction.next_offsets):
             return
-        if not await self._commit_directly(transaction):
+        if not self.is_direct or not await self._commit_directly(transaction):
             await self.commit_transaction(transaction)
 
     def _raise_failure(self) -> None:
@@ -157,3 +161,9 @@ class DirectPartitionLog(SimulatedPartitionLog):
             with suppress(FlowMachineError):
                 await self.commit_transaction(Transaction((), {}))
         await super().close()
+
+
+class DirectPartitionLog(SettlingPartitionLog):
+    """A home partition, opened to commit without transactions where that can be."""
+
+    is_direct = True

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+from tests.simulation.machines import LAST_REVISION, REVISIONS
 from tests.simulation.services import Services
 from tests.simulation.world import EVENTS, EngineHost, World
 
 CRASH_STEPS_MAX = 400
-CLOCK_JUMP_MS_MAX = 600_000
 EVENT_PARTITIONS_MAX = 6
 
 
@@ -34,8 +34,11 @@ class Faults:
             self._jump_clock,
             self._add_partition,
             self._endpoint_down,
+            self._slow_endpoint,
             self._junk,
         ]
+        kinds += [self._update, self._update] if world.is_updated else []
+        kinds += [self._break_hooks, self._break_hooks] if world.hooks is not None else []
         random = world.random
         self._kinds = random.sample(kinds, random.randint(1, len(kinds)))
         self._pause_seconds = random.choice((0.1, 0.3, 1.0))
@@ -55,12 +58,26 @@ class Faults:
         self.is_over = True
         self._services.is_endpoint_down = False
         self._services.duplicates = 0.0
+        self._world.endpoint_seconds = 0.0
+        if self._world.hooks is not None:
+            self._world.hooks.failing = 0.0
         for host in self._world.hosts:
             host.network.heal()
             host.resume()
             if host.process is not None:
                 host.process.crash_after = None
+        self._finish_update()
         self.restart_ended()
+
+    def _finish_update(self) -> None:
+        """Everybody gets the last revision; and starts anew where hooks have failed, which are then tried again."""
+        for host in self._world.hosts:
+            host.revision = LAST_REVISION
+            is_hook_due = self._world.hooks is not None and self._world.hooks.has_failed
+            if host.engine is None or not host.is_up:
+                continue
+            if is_hook_due or host.engine.machine.revision != LAST_REVISION:
+                host.engine.stop()
 
     def restart_ended(self) -> None:
         """Start what does not run, as Kubernetes does."""
@@ -132,7 +149,7 @@ class Faults:
         return self._later(self._draw_seconds(20.0), host.network.heal)
 
     def _jump_clock(self, host: EngineHost) -> float:
-        host.skew_ms = self._world.random.randint(-CLOCK_JUMP_MS_MAX, CLOCK_JUMP_MS_MAX)
+        host.skew_ms = self._world.random.randint(-self._world.clock_jump_ms_max, self._world.clock_jump_ms_max)
         return 0.0
 
     def _add_partition(self, _: EngineHost) -> float:
@@ -147,6 +164,33 @@ class Faults:
             self._services.is_endpoint_down = False
 
         return self._later(self._draw_seconds(15.0), up)
+
+    def _slow_endpoint(self, _: EngineHost) -> float:
+        """It answers late, mostly after the engine has given up and asked again."""
+        self._world.endpoint_seconds = self._world.random.choice((3.0, 12.0))
+
+        def hurry() -> None:
+            self._world.endpoint_seconds = 0.0
+
+        return self._later(self._draw_seconds(15.0), hurry)
+
+    def _update(self, host: EngineHost) -> float:
+        """It is replaced by one with another revision, in order or not; the others stay as they are for now."""
+        world = self._world
+        host.revision = world.random.choice(REVISIONS)
+        if world.changes_delivery:
+            host.is_direct = world.random.random() < 0.5
+        return self._stop(host) if world.random.random() < 0.7 else self._kill(host)
+
+    def _break_hooks(self, _: EngineHost) -> float:
+        hooks = self._world.hooks
+        assert hooks is not None
+        hooks.failing = self._world.random.choice((0.2, 1.0))
+
+        def work() -> None:
+            hooks.failing = 0.0
+
+        return self._later(self._draw_seconds(10.0), work)
 
     def _junk(self, _: EngineHost) -> float:
         self._services.send_junk()

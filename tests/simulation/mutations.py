@@ -7,12 +7,16 @@ in which the real one could be broken: it takes the same steps.
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 
 from flowmachine.core import decide
+from flowmachine.core.actions import Decision
+from flowmachine.core.definition import Machine, SagaId
+from flowmachine.core.saga import Saga
 from flowmachine.errors import FencedError, TransientError
 from flowmachine.partition.batch import Batch
 from flowmachine.partition.partition import Partition
@@ -21,7 +25,7 @@ from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.engine import Engine
 from flowmachine.runtime.partition_task import PartitionTask
 from flowmachine.wire.log import InputRecord
-from tests.simulation.direct import DirectPartitionLog
+from tests.simulation.direct import DirectPartitionLog, SettlingPartitionLog
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -133,6 +137,15 @@ def inputs_go_on_where_the_group_is_whatever_the_journal_says() -> Iterator[None
 
     with patch.object(DirectPartitionLog, "_settle", settle_alone):
         yield
+
+
+def an_engine_with_transactions_does_not_look_for_a_journal() -> AbstractContextManager[object]:
+    open_partition, open_settling = SimulatedPartitionLog.open, SettlingPartitionLog.open
+
+    async def open_blindly(self: SettlingPartitionLog) -> None:
+        await (open_settling(self) if self.is_direct else open_partition(self))
+
+    return patch.object(SettlingPartitionLog, "open", open_blindly)
 
 
 def offsets_of_before_are_committed_behind_a_transaction_in_doubt() -> AbstractContextManager[object]:
@@ -272,6 +285,27 @@ def added_partitions_are_not_noticed() -> AbstractContextManager[object]:
     return patch.object(Engine, "_follow", follow_blindly)
 
 
+def commands_over_http_are_forgotten_when_the_saga_goes_on() -> AbstractContextManager[object]:
+    send = decide._send
+
+    def send_alone(machine: Machine, saga_id: SagaId, entered: Saga, *others: Any) -> Decision:
+        return send(machine, saga_id, msgspec.structs.replace(entered, outbox=()), *others)
+
+    return patch.object(decide, "_send", send_alone)
+
+
+@contextmanager
+def a_side_command_is_given_up_after_one_attempt() -> Iterator[None]:
+    deliver = Delivery._deliver
+
+    async def deliver_once(self: Delivery, *arguments: Any) -> None:
+        self._settings = replace(self._settings, side_attempts_max=1)
+        await deliver(self, *arguments)
+
+    with patch.object(Delivery, "_deliver", deliver_once):
+        yield
+
+
 MUTATIONS: dict[str, Mutation] = {
     mutation.__name__: mutation
     for mutation in (
@@ -300,5 +334,8 @@ MUTATIONS: dict[str, Mutation] = {
         commands_over_http_are_forgotten_in_a_crash,
         a_command_over_http_is_settled_by_any_answer,
         added_partitions_are_not_noticed,
+        an_engine_with_transactions_does_not_look_for_a_journal,
+        commands_over_http_are_forgotten_when_the_saga_goes_on,
+        a_side_command_is_given_up_after_one_attempt,
     )
 }

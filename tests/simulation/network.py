@@ -38,11 +38,15 @@ class Network:
         self.lost_requests = self.lost_answers = self.refused = 0.0
         self.is_cut = False
 
-    async def request(self, what: str, execute: Callable[[], _T]) -> _T:
-        """Have the other side execute something. TransientError: no answer, it may have happened or not."""
+    async def request(self, what: str, execute: Callable[[], _T], *, takes_seconds: float = 0.0) -> _T:
+        """Have the other side execute something. TransientError: no answer, it may have happened or not.
+
+        What takes longer than `ANSWER_SECONDS` happens after its client has given up.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_T] = loop.create_future()
-        loop.call_later(self._draw_latency(), self._arrive, what, execute, answer, context=NOBODY)
+        seconds = self._draw_latency() + takes_seconds
+        loop.call_later(seconds, self._arrive, what, execute, answer, context=NOBODY)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer

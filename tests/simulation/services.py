@@ -32,6 +32,8 @@ class Services:
     junk: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
     """Value of a bad input -> the outcomes that it may have."""
     is_endpoint_down: bool = False
+    is_notify_down: bool = False
+    """The endpoint of the side command is: nothing waits for it but the saga's outbox."""
     duplicates: float = 0.0
     pending: int = 0
     """Events that participants will still send."""
@@ -61,7 +63,7 @@ class Services:
 
     def _take(self, saga_id: str, label: str, idempotency_key: str) -> None:
         """The endpoint of the REST channel."""
-        if self.is_endpoint_down:
+        if self.is_endpoint_down or (self.is_notify_down and label == "notify"):
             raise TransientError("answered 503")
         self.delivered[idempotency_key] = self.delivered.get(idempotency_key, 0) + 1
         self._answer(saga_id.encode(), label)
@@ -75,12 +77,17 @@ class Services:
             self.pending += 1
             self.world.loop.call_later(random.randint(0, 400) / 1000, self._send, key, events)
 
-    def _send(self, key: bytes, events: tuple[str, ...]) -> None:
-        """All of a command's events in order, to one partition."""
+    def _send(self, key: bytes, events: tuple[str, ...], partition: int | None = None) -> None:
+        """All of a command's events in order, to one partition, the last one perhaps a while later."""
         self.pending -= 1
-        broker = self.world.broker
-        partitioner = _PARTITIONERS[crc32(key, len(_PARTITIONERS))]
-        partition = partitioner(key, len(broker.partitions[EVENTS]))
+        broker, random = self.world.broker, self.world.random
+        if partition is None:
+            partitioner = _PARTITIONERS[crc32(key, len(_PARTITIONERS))]
+            partition = partitioner(key, len(broker.partitions[EVENTS]))
+        if len(events) > 1 and random.random() < 0.5:
+            self.pending += 1
+            self.world.loop.call_later(random.randint(0, 2000) / 1000, self._send, key, events[-1:], partition)
+            events = events[:-1]
         self.world.history.note("participant", f"{key.decode()}: {', '.join(events)} to {EVENTS}/{partition}")
         broker.append([OutputRecord(EVENTS, key, encode_message(each, {each: True}), partition) for each in events])
 
@@ -146,6 +153,14 @@ class Services:
         partition = home(key or b"", count) if topic == NAMES.intake else random.randrange(count)
         self.junk[value] = outcomes
         world.broker.append([OutputRecord(topic, key, value, partition)])
+
+    def send_late_events(self) -> None:
+        """An event for each saga that nobody remembers any more."""
+        for saga_id in self.acknowledged:
+            key, value = saga_id.encode(), encode_message("orderDelivered", {"late": saga_id})
+            self.junk[value] = ("unknown_saga",)
+            partition = home(key, len(self.world.broker.partitions[EVENTS]))
+            self.world.broker.append([OutputRecord(EVENTS, key, value, partition)])
 
     def _known(self) -> bytes:
         ids = list(self.acknowledged)

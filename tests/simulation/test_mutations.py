@@ -1,5 +1,6 @@
 """The simulation can fail: of every mutation it finds a seed that shows it."""
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -8,7 +9,9 @@ import pytest
 from flowmachine.errors import InvariantError
 from flowmachine.partition.partition import Partition
 from tests.simulation.mutations import MUTATIONS
+from tests.simulation.mutations_lifetime import LIFETIME_MUTATIONS
 from tests.simulation.run import simulate
+from tests.simulation.world import World
 
 SEEDS_MAX = 300
 """Three times what the most patient one needs, so that a small change elsewhere does not hide it."""
@@ -19,6 +22,21 @@ def test_the_simulation_catches(name: str) -> None:
     with MUTATIONS[name]():
         caught = next((seed for seed in range(SEEDS_MAX) if simulate(seed).problems), None)
     assert caught is not None, f"{SEEDS_MAX} seeds do not notice that {name.replace('_', ' ')}"
+
+
+@pytest.mark.parametrize("name", LIFETIME_MUTATIONS)
+def test_the_simulation_catches_in_the_course_of_a_saga(name: str) -> None:
+    mutation, has_it = LIFETIME_MUTATIONS[name]
+    seeds = [seed for seed in range(SEEDS_MAX * 3) if _is(seed, has_it)]
+    with mutation():
+        caught = next((seed for seed in seeds if simulate(seed).problems), None)
+    assert caught is not None, f"{len(seeds)} seeds do not notice that {name.replace('_', ' ')}"
+
+
+def _is(seed: int, has_it: Callable[[World], bool]) -> bool:
+    world = World(seed)
+    world.loop.close()
+    return has_it(world)
 
 
 def test_a_bug_that_strikes_while_a_batch_is_committed_loses_and_doubles_nothing() -> None:

@@ -11,7 +11,7 @@ from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
 from tests.contract.log_contract import HOME_PARTITIONS, OUTPUT_PARTITIONS, WIDE_PARTITIONS, ContractTopics, LogContract
 from tests.simulation.broker import Broker
-from tests.simulation.direct import DirectPartitionLog
+from tests.simulation.direct import DirectPartitionLog, SettlingPartitionLog
 from tests.simulation.history import History
 from tests.simulation.log import Names, SimulatedLog, SimulatedPartitionLog
 from tests.simulation.loop import EPOCH_MS
@@ -66,4 +66,11 @@ class TestSimulatedLogWithoutTransactions(LogContract):
     @pytest.fixture
     def harness(self, harness: SimulatedHarness) -> SimulatedHarness:
         harness.partition_log = DirectPartitionLog
+        return harness
+
+
+class TestSimulatedLogThatSettles(LogContract):
+    @pytest.fixture
+    def harness(self, harness: SimulatedHarness) -> SimulatedHarness:
+        harness.partition_log = SettlingPartitionLog
         return harness

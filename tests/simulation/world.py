@@ -13,7 +13,7 @@ from contextlib import suppress
 from random import Random
 from typing import TypeVar
 
-from flowmachine.core.definition import Machine, Payload
+from flowmachine.core.definition import Payload
 from flowmachine.errors import FlowMachineError, TransientError
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
@@ -21,44 +21,24 @@ from flowmachine.runtime.gateway import Gateway, GatewaySettings
 from flowmachine.runtime.partition_task import BatchSettings
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 from tests.simulation.broker import Broker
-from tests.simulation.direct import DirectPartitionLog
+from tests.simulation.direct import DirectPartitionLog, SettlingPartitionLog
 from tests.simulation.history import History
 from tests.simulation.log import Names, SimulatedLog, SimulatedPartitionLog
 from tests.simulation.loop import NOBODY, Process, SimulatedLoop
+from tests.simulation.machines import LAST_REVISION, REVISIONS, Hooks, shop
 from tests.simulation.network import Network
-from tests.support.builders import command, machine, state, transition
 from tests.support.delivery_fakes import RecordingObserver
 
 EVENTS, COMMANDS = "events", "commands"
 NAMES = Names("shop.intake", "shop.sagas", "shop.unmatched", (EVENTS,), (COMMANDS,))
 COMMAND_TOPICS = {"log": (COMMANDS,)}
-RETENTION_MS = 3_600_000
+RETENTION_MS, SHORT_RETENTION_MS = 3_600_000, 120_000
+"""The short one is longer than a client goes on asking for a saga: what it asks for late must not begin anew."""
+CLOCK_JUMP_MS_MAX, SMALL_CLOCK_JUMP_MS_MAX = 600_000, 15_000
 RECORD_BYTES_MAX = 20_000
 CALL_SECONDS = 8.0
 
 _T = TypeVar("_T")
-
-
-def shop() -> Machine:
-    """Two commands through the log, one over HTTP with a side command, and three events in a row without a command.
-
-    One of the events leads back into its state: there, an input that is applied twice is no duplicate.
-    """
-    return machine(
-        state(
-            "paying",
-            transition("paymentExecuted", "preparing"),
-            transition("paymentFailed", "failed"),
-            sends=command("executePayment"),
-            side_commands=[command("notify", "rest")],
-        ),
-        state("preparing", transition("orderPrepared", "packing"), sends=command("prepareOrder", "rest")),
-        state("packing", transition("orderPacked", "shipping"), sends=command("packOrder")),
-        state("shipping", transition("parcelScanned", "shipping"), transition("orderShipped", "delivering")),
-        state("delivering", transition("orderDelivered", "delivered"), sends=command("deliverOrder")),
-        state("delivered", is_final=True),
-        state("failed", is_final=True),
-    )
 
 
 class EngineHost:
@@ -69,6 +49,10 @@ class EngineHost:
         latency_seconds = world.random.choice((0.002, 0.005, 0.1))
         self.network = Network(self.address, world.random, world.history, latency_seconds=latency_seconds)
         self.skew_ms = 0
+        self.revision = world.first_revision
+        """Of the machine that it runs when it starts the next time."""
+        self.is_direct = world.is_direct
+        """Whether it then commits without transactions (`delivery: atLeastOnce`)."""
         self.process: Process | None = None
         self.engine: Engine | None = None
         self.gateway: Gateway | None = None
@@ -82,7 +66,8 @@ class EngineHost:
     def start(self) -> None:
         """Start a new engine, with nothing but what the log has."""
         world = self._world
-        world.history.note(self.address, "starts")
+        delivery = "without" if self.is_direct else "with"
+        world.history.note(self.address, f"starts with {self.revision}, {delivery} transactions")
         self.process = Process(self.address)
         world.processes.append(self.process)
         self.engine = Engine(
@@ -90,15 +75,15 @@ class EngineHost:
                 world.broker,
                 self.network,
                 NAMES,
-                DirectPartitionLog if world.is_direct else SimulatedPartitionLog,
+                world.partition_log(is_direct=self.is_direct),
             ),
-            machine=world.machine,
+            machine=world.machines[self.revision],
             settings=EngineSettings(
                 command_topics=COMMAND_TOPICS,
-                retention_finished_ms=RETENTION_MS,
+                retention_finished_ms=world.retention_ms,
                 record_bytes_max=RECORD_BYTES_MAX,
                 batch=world.batch,
-                has_command_ids=world.is_direct,
+                has_command_ids=self.is_direct,
                 delivery=DeliverySettings(attempts_max=100_000, side_attempts_max=100_000, pause_seconds_max=2.0),
             ),
             observer=RecordingObserver(),
@@ -141,7 +126,9 @@ class RestSender:
         endpoint = self._world.endpoint
         assert endpoint is not None
         await self._network.request(
-            f"POST {label} {idempotency_key}", lambda: endpoint(saga_id, label, idempotency_key)
+            f"POST {label} {idempotency_key}",
+            lambda: endpoint(saga_id, label, idempotency_key),
+            takes_seconds=self._world.random.random() * self._world.endpoint_seconds,
         )
 
 
@@ -167,10 +154,21 @@ class World:
         self.random = Random(seed)
         self.loop = SimulatedLoop(Random(seed + 1))
         self.history = History(self.loop.time)
-        self.machine = shop()
         draw = self.random
         self.is_direct = draw.random() < 0.5
         """`delivery: atLeastOnce`."""
+        self.is_updated = draw.random() < 0.3
+        """Engines come back with another revision of the machine, and, in half of these worlds, the other delivery."""
+        self.changes_delivery = self.is_updated and draw.random() < 0.5
+        self.hooks = Hooks(draw) if draw.random() < 0.3 else None
+        self.forgets = draw.random() < 0.1
+        """Finished sagas are forgotten while one looks."""
+        self.retention_ms = SHORT_RETENTION_MS if self.forgets else RETENTION_MS
+        self.is_compacted = draw.random() < 0.5
+        """The audit finds the topic of sagas compacted."""
+        self.clock_jump_ms_max = SMALL_CLOCK_JUMP_MS_MAX if self.forgets else CLOCK_JUMP_MS_MAX
+        self.machines = {revision: shop(revision, self.hooks) for revision in REVISIONS}
+        self.first_revision = draw.choice(REVISIONS) if self.is_updated else LAST_REVISION
         self.batch = BatchSettings(records_max=draw.choice((1, 2, 5, 1000)), linger_ms=draw.choice((0, 5, 50)))
         self.broker = Broker(
             wall_ms=self.loop.wall_ms,
@@ -182,9 +180,17 @@ class World:
         self.broker.create_topic(COMMANDS, draw.randint(1, 3))
         self.hosts = [EngineHost(self, number) for number in range(draw.choice((1, 2, 2, 3)))]
         self.processes: list[Process] = []
+        self.endpoint_seconds = 0.0
+        """How long the endpoint takes at most."""
         self.endpoint: Callable[[str, str, str], None] | None = None
         self.failures: list[str] = []
         """What was seen to be wrong on the way."""
+
+    def partition_log(self, *, is_direct: bool) -> type[SimulatedPartitionLog]:
+        """The adapter's way to commit."""
+        if is_direct:
+            return DirectPartitionLog
+        return SettlingPartitionLog if self.changes_delivery else SimulatedPartitionLog
 
     async def call(self, host: EngineHost, ask: Callable[[Gateway], Awaitable[_T]]) -> _T:
         """An HTTP request to an engine. TransientError: no answer in time, or it says so itself."""

@@ -1,12 +1,18 @@
-"""A saga's record and its commands against the replay."""
+"""A saga's record and its commands against the replay.
+
+Two things leave no trace but an absence or a number. A side command whose hook failed is left out. And a saga that was
+held, for a hook or while another revision of the machine was at work, has changed more often than its inputs say.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from flowmachine.audit.model import Finding, Kind, SagaRecords, Scope, found, place_of
+from flowmachine.audit.model import Finding, Kind, Reason, SagaRecords, Scope, found, place_of
 from flowmachine.audit.replay import Applied
+from flowmachine.core.definition import Machine
 from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.wire.log import InputRecord
@@ -27,8 +33,19 @@ _COMPARED = (
 )
 
 
-def differences(expected: Saga, actual: Saga) -> tuple[str, ...]:
-    """The names of the fields in which a saga's record is not what the replay has, as the record spells them."""
+class _Expected(NamedTuple):
+    """A command that the machine sends. `is_hooked`: it is left out where its hook fails."""
+
+    label: str
+    value: bytes
+    is_hooked: bool
+
+
+def compare_record(machine: Machine, expected: Saga, actual: Saga) -> tuple[tuple[str, ...], int]:
+    """The fields in which a saga's record is not what the replay has, as the record spells them; and a number.
+
+    If it is `seq` alone, the number says how far that is ahead of all that the inputs can have made of it.
+    """
     named = [name for name in _COMPARED if _plain(getattr(expected, name)) != _plain(getattr(actual, name))]
     named += [
         f"history.{name}"
@@ -38,16 +55,19 @@ def differences(expected: Saga, actual: Saga) -> tuple[str, ...]:
     if not expected.outbox:
         named += [name for name in ("seq", "updated_at", "outbox") if getattr(expected, name) != getattr(actual, name)]
     else:
-        named += _outbox_differences(expected, actual)
-    return tuple(_spelled(name) for name in named)
+        named += _outbox_differences(machine, expected, actual)
+    ahead = max(0, actual.seq - expected.seq - 2 * len(expected.outbox)) if named == ["seq"] else 0
+    return tuple(_spelled(name) for name in named), ahead
 
 
-def _outbox_differences(expected: Saga, actual: Saga) -> list[str]:
-    """Settled entries are gone, and each settlement has moved `seq` and `updatedAt` on."""
-    settled = len(expected.outbox) - len(actual.outbox)
+def _outbox_differences(machine: Machine, expected: Saga, actual: Saga) -> list[str]:
+    """Entries that are gone were settled, which has moved `seq` and `updatedAt` on; or left out from the beginning."""
+    hooked = _hooked_side_commands(machine)
+    gone = len(expected.outbox) - len(actual.outbox)
+    left_out = min(gone, sum(each.is_side_command and (each.channel, each.label) in hooked for each in expected.outbox))
     failed = sum(entry.failure is not None for entry in actual.outbox)
     named: list[str] = []
-    if not expected.seq + settled + failed <= actual.seq <= expected.seq + 2 * len(expected.outbox):
+    if not expected.seq + gone - left_out + failed <= actual.seq <= expected.seq + 2 * len(expected.outbox):
         named.append("seq")
     if actual.updated_at < expected.updated_at:
         named.append("updated_at")
@@ -55,6 +75,16 @@ def _outbox_differences(expected: Saga, actual: Saga) -> list[str]:
     if not all(_content(entry) in left for entry in actual.outbox):  # in this order, with gaps
         named.append("outbox")
     return named
+
+
+def _hooked_side_commands(machine: Machine) -> Collection[tuple[str, str]]:
+    """Channel and label of those that have a hook."""
+    return {
+        (each.channel, each.label)
+        for state in machine.states.values()
+        for each in state.side_commands
+        if each.build is not None
+    }
 
 
 def _content(entry: OutboxEntry) -> tuple[str, str, bytes, bool]:
@@ -72,12 +102,14 @@ def _spelled(name: str) -> str:
 
 def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], created_at: str) -> list[Finding]:
     """Every command that is missing, doubled, out of order, or not what the machine says."""
-    expected: dict[str, list[tuple[str, bytes]]] = {}
+    expected: dict[str, list[_Expected]] = {}
+    hooked = _hooked_side_commands(scope.machine)
     for link in applied:
         for command in link.decision.commands:
             value = encode_message(command.label, command.payload)
+            wanted = _Expected(command.label, value, (command.channel, command.label) in hooked)
             for topic in scope.command_topics.get(command.channel, ()):
-                expected.setdefault(topic, []).append((command.label, value))
+                expected.setdefault(topic, []).append(wanted)
     sent: dict[str, list[InputRecord]] = {}
     for record in _without_repeats(saga.commands):
         sent.setdefault(record.topic, []).append(record)
@@ -109,12 +141,12 @@ def _judge_topic(
     scope: Scope,
     saga: SagaRecords,
     topic: str,
-    expected: Sequence[tuple[str, bytes]],
+    expected: Sequence[_Expected],
     sent: Sequence[InputRecord],
     created_at: str,
 ) -> list[Finding]:
     values = [record.value or b"" for record in sent]
-    wanted = [value for _, value in expected]
+    wanted = [each.value for each in expected]
     if values == wanted:
         return []
     created_at_ms = parse_timestamp(created_at)
@@ -127,8 +159,8 @@ def _judge_topic(
         twin = _twin(index, values[index], expected, missing)
         if twin is not None:
             missing.remove(twin)
-            label, value = expected[twin]
-            findings.append(found(Kind.COMMAND_DIFFERS, saga, record, _how_different(label, value, record)))
+            how = _how_different(expected[twin], record)
+            findings.append(found(Kind.COMMAND_DIFFERS, saga, record, how))
         elif values[index] in wanted:
             message = f"command {_label(record)!r} was sent more often than the machine says"
             findings.append(found(Kind.COMMAND_DOUBLED, saga, record, message))
@@ -141,7 +173,8 @@ def _judge_topic(
                 Kind.COMMAND_MISSING,
                 saga,
                 None,
-                f"command {expected[index][0]!r}, number {index + 1} of the saga, is not in topic {topic!r}",
+                f"command {expected[index].label!r}, number {index + 1} of the saga, is not in topic {topic!r}",
+                Reason.HOOK if expected[index].is_hooked else None,
             )
             for index in missing
         ]
@@ -165,19 +198,19 @@ def _surplus(values: Sequence[bytes], others: Sequence[bytes]) -> list[int]:
     return indexes
 
 
-def _twin(index: int, value: bytes, expected: Sequence[tuple[str, bytes]], missing: Sequence[int]) -> int | None:
+def _twin(index: int, value: bytes, expected: Sequence[_Expected], missing: Sequence[int]) -> int | None:
     """The missing command that a surplus one stands for: of its label, else in its place."""
-    if any(value == other for _, other in expected):
+    if any(value == other.value for other in expected):
         return None
     label = _label_of(value)
-    by_label = next((other for other in missing if expected[other][0] == label), None)
+    by_label = next((other for other in missing if expected[other].label == label), None)
     return by_label if by_label is not None else (index if index in missing else None)
 
 
-def _how_different(label: str, value: bytes, record: InputRecord) -> str:
-    if _label(record) != label:
-        return f"it is {_label(record)!r}, the machine says {label!r}"
-    return f"command {label!r} has another payload than the machine says ({len(value)} bytes expected)"
+def _how_different(wanted: _Expected, record: InputRecord) -> str:
+    if _label(record) != wanted.label:
+        return f"it is {_label(record)!r}, the machine says {wanted.label!r}"
+    return f"command {wanted.label!r} has another payload than the machine says ({len(wanted.value)} bytes expected)"
 
 
 def _label(record: InputRecord) -> str:

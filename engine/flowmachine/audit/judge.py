@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from flowmachine.audit.compare import differences, judge_commands
+from flowmachine.audit.compare import compare_record, judge_commands
 from flowmachine.audit.diagnose import diagnose
 from flowmachine.audit.evidence import Evidence, Status, Step, gather
 from flowmachine.audit.model import Finding, Kind, Reason, SagaRecords, Scope, Verdict, found
 from flowmachine.audit.replay import Applied, history_entries, is_refused, replay
-from flowmachine.core.actions import Outcome
+from flowmachine.audit.unrecorded import before_oblivion, may_be_forgotten
 from flowmachine.core.definition import StateId
-from flowmachine.core.inputs import EventReceived
 from flowmachine.core.partitioners import home
 from flowmachine.core.saga import ADOPTED, IMPORTED, Saga, is_awaited
 from flowmachine.core.timestamps import parse_timestamp
@@ -19,8 +18,6 @@ from flowmachine.errors import InvariantError
 from flowmachine.wire.log import InputRecord
 from flowmachine.wire.record import decode_saga
 
-_OF_NO_SAGA = (Outcome.MALFORMED.value, Outcome.TOO_LARGE.value)
-"""Refused whatever state the saga is in, or whether there is one."""
 LONG_KEY_BYTES = 64 * 1024
 """Of longer keys the unmatched topic keeps the beginning only, so an input is not found there again."""
 
@@ -85,7 +82,7 @@ def _judge_unrecorded(scope: Scope, saga: SagaRecords, evidence: Evidence) -> Ve
         return _unverified(saga, Reason.ELSEWHERE, "the store was asked for it, and had none", is_saga=False)
     if saga.changelog:
         return _unverified(saga, Reason.FORGOTTEN, "it has finished and was forgotten; its record is gone")
-    if creations and _may_be_forgotten(scope, creations, evidence):
+    if creations and may_be_forgotten(scope, saga, evidence):
         return _unverified(saga, Reason.FORGOTTEN, "it is old enough to have finished and to have been forgotten")
     if any(step.status is Status.UNKNOWN for step in unexplained):
         return _unverified(
@@ -99,26 +96,6 @@ def _judge_unrecorded(scope: Scope, saga: SagaRecords, evidence: Evidence) -> Ve
     message = "it has had no effect and is not among the unmatched inputs; no saga of this id is recorded"
     findings = tuple(found(Kind.INPUT_LOST, saga, step.record, message) for step in unexplained)
     return Verdict(saga.saga_id, findings, is_saga=is_saga)
-
-
-def _may_be_forgotten(scope: Scope, creations: Sequence[Step], evidence: Evidence) -> bool:
-    """Whether the saga can have finished, and so long ago that engines forget it."""
-    created_at_ms = min(step.record.timestamp for step in creations)
-    if created_at_ms > scope.now_ms - scope.retention_finished_ms:
-        return False
-    if scope.other_revision_until:
-        return True
-    labels = {step.received.label for step in evidence.steps if isinstance(step.received, EventReceived)}
-    reached = {scope.machine.initial_state}
-    waiting = [scope.machine.initial_state]
-    while waiting:
-        state = scope.machine.states[waiting.pop()]
-        if state.is_final:
-            return True
-        following = {each.target_state for event, each in state.transitions.items() if event in labels} - reached
-        reached |= following
-        waiting += following
-    return not all(scope.is_retained(place, created_at_ms) for place in scope.retained_from_ms)
 
 
 def _is_whole(scope: Scope, saga: SagaRecords) -> bool:
@@ -161,32 +138,36 @@ def _judge_recorded(scope: Scope, saga: SagaRecords, evidence: Evidence, latest:
         return Verdict(saga.saga_id)
     is_replayed = result.applied is not None and all(each.kind is not Kind.RECORD_DIFFERS for each in findings)
     excuse = _excuse(scope, saga, evidence, recorded, None if is_replayed else created_at_ms)
-    return excuse or Verdict(saga.saga_id, tuple(findings))
+    return excuse or _without_doubt(saga, findings)
+
+
+def _without_doubt(saga: SagaRecords, findings: Sequence[Finding]) -> Verdict:
+    """Findings that have no harmless reason; if each may have one, that is what there is to say."""
+    certain = tuple(each for each in findings if each.doubt is None)
+    if certain or findings[0].doubt is None:
+        return Verdict(saga.saga_id, certain)
+    return _unverified(saga, findings[0].doubt, findings[0].message)
 
 
 def _before_end(saga: SagaRecords, evidence: Evidence) -> list[list[Step]]:
     """The streams; of a forgotten saga without what came too late, which was refused as unknown."""
     if not saga.changelog or saga.changelog[-1].value:
         return [list(stream) for stream in evidence.streams]
-    return [_before_oblivion(stream) for stream in evidence.streams]
-
-
-def _before_oblivion(stream: Sequence[Step]) -> list[Step]:
-    """Without the events refused as unknown at its end; what no saga could have taken may stand among them."""
-    end = len(stream)
-    while end and (stream[end - 1].outcome == "unknown_saga" or stream[end - 1].outcome in _OF_NO_SAGA):
-        end -= 1
-    return [*stream[:end], *(step for step in stream[end:] if step.outcome != "unknown_saga")]
+    return [before_oblivion(stream) for stream in evidence.streams]
 
 
 def _compare(scope: Scope, saga: SagaRecords, applied: Applied, recorded: Saga, latest: InputRecord) -> list[Finding]:
     """What the record and the commands have that the replay has not, or the other way round."""
     findings: list[Finding] = []
     assert applied.decision.saga is not None
-    different = differences(applied.decision.saga, recorded)
+    different, ahead = compare_record(scope.machine, applied.decision.saga, recorded)
     if different:
         message = f"it differs from the replay in {', '.join(different)}"
-        findings.append(found(Kind.RECORD_DIFFERS, saga, latest, message))
+        doubt = None
+        if 0 < ahead < len(applied.chain()):  # one for each event that was applied
+            message += f", which is ahead by {ahead}: as if {ahead} of its events had been held for a while"
+            doubt = Reason.REVISION  # such as one that does not know a state, rolled back; it left no other trace
+        findings.append(found(Kind.RECORD_DIFFERS, saga, latest, message, doubt))
     return findings + judge_commands(scope, saga, applied.chain(), recorded.created_at)
 
 

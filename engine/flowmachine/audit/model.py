@@ -55,6 +55,8 @@ class Finding:
     saga_id: str
     where: str
     message: str
+    doubt: Reason | None = None
+    """Why it may have a harmless reason after all; no verdict has such a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class Scope:
     committed: Mapping[TopicPartition, int]
     committed_after: Mapping[TopicPartition, int]
     retained_from_ms: Mapping[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
-    other_revision_until: str = ""
-    """The latest time at which a record of another revision was written, as the records have it."""
+    has_other_revisions: bool = False
+    """The record of some saga says that another revision has moved it."""
     may_share_inputs: bool = False
     """The group or its topics were somebody else's before: events of sagas that nothing else tells of are theirs."""
 
@@ -132,6 +134,8 @@ def place_of(record: InputRecord) -> TopicPartition:
     return record.topic, record.partition
 
 
-def found(kind: Kind, saga: SagaRecords, record: InputRecord | None, message: str) -> Finding:
+def found(
+    kind: Kind, saga: SagaRecords, record: InputRecord | None, message: str, doubt: Reason | None = None
+) -> Finding:
     """A finding about a record, or about the saga as a whole."""
-    return Finding(kind, saga.saga_id, format_origin(record) if record is not None else "", message)
+    return Finding(kind, saga.saga_id, format_origin(record) if record is not None else "", message, doubt)

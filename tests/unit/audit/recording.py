@@ -8,9 +8,10 @@ import msgspec
 
 from flowmachine.audit.judge import judge
 from flowmachine.audit.model import Finding, SagaRecords, Scope, Verdict
-from flowmachine.core.definition import Machine
+from flowmachine.core.definition import HookError, Machine, Payload, SagaId
 from flowmachine.core.inputs import Input
 from flowmachine.core.partitioners import home, java_murmur2
+from flowmachine.core.saga import Saga
 from flowmachine.partition.partition import Partition
 from flowmachine.partition.plan import BatchPlan
 from flowmachine.wire.log import OutputRecord, StoredRecord
@@ -22,10 +23,13 @@ from tests.support.builders import (
     NOW_MS,
     SAGAS,
     UNMATCHED,
+    command,
     create_record,
     event_record,
+    machine,
     new_partition,
     order_machine,
+    state,
 )
 
 COMMAND_PARTITIONS = 2
@@ -174,6 +178,23 @@ class Recording:
 
     def reasons(self) -> list[str]:
         return [verdict.unverified.value for verdict in self.verdicts() if verdict.unverified]
+
+
+def side_hook_recording(channel: str) -> Recording:
+    """A saga whose command was sent, and whose side command was left out: its hook failed once, and works now."""
+    failures = [HookError("out of time")]
+
+    def build(saga_id: SagaId, saga: Saga) -> Payload:
+        if failures:
+            raise failures.pop()
+        return {"saga": saga_id, "state": saga.current_state}
+
+    tell = msgspec.structs.replace(command("tell", channel), build=build)
+    recording = Recording(machine(state("one", sends=command("work"), side_commands=[tell])))
+    recording.create()
+    recording.run()
+    assert not failures
+    return recording
 
 
 def _owner(role: str, record: StoredRecord) -> bytes:

@@ -24,12 +24,14 @@ from tests.support.builders import (
     machine,
     refuse_unless,
     rest_machine,
+    resumed,
     small_machine,
     state,
     transition,
+    without_state,
 )
 from tests.support.strategies import heavy, machines, record_lists
-from tests.unit.audit.recording import RETENTION_MS, Recording, at, with_json
+from tests.unit.audit.recording import RETENTION_MS, Recording, at, side_hook_recording, with_json, with_value
 
 STEPS = ("paymentExecuted", "orderPrepared", "orderDelivered")
 
@@ -226,6 +228,46 @@ def test_sagas_that_another_revision_has_moved_too_are_not_judged_although_its_r
     recording.topics[SAGAS, 0] = recording.topics[SAGAS, 0][-1:]  # compaction leaves the latest record only
     assert recording.findings() == []
     assert recording.reasons() == ["revision"]
+
+
+def test_a_saga_that_another_revision_has_held_for_a_while_is_not_judged() -> None:
+    """It was rolled back, and has moved nothing; all that it left is a `seq` that is too high."""
+    recording = Recording()
+    recording.create()
+    recording.event("paymentExecuted")
+    recording.run()
+    whole = recording.machine
+    recording.deploy(without_state(whole, "preparing"))
+    recording.event("orderPrepared")
+    recording.run()
+    recording.deploy(whole)
+    recording.event("orderDelivered")
+    recording.run(internal=[resumed()])
+    assert get_saga(recording.partitions[0]).current_state == "delivered"
+    assert recording.findings() == []
+    assert recording.reasons() == ["revision"]
+
+
+@pytest.mark.parametrize(("channel", "reasons"), [("log", ["hook"]), ("rest", [])])
+def test_a_side_command_whose_hook_fails_is_left_out(channel: str, reasons: list[str]) -> None:
+    recording = side_hook_recording(channel)
+    assert recording.findings() == []
+    assert recording.reasons() == reasons
+
+
+def test_a_saga_that_another_revision_may_have_finished_can_have_been_forgotten() -> None:
+    """That it was at work shows in a command that this one does not send."""
+    recording = Recording()
+    recording.create()
+    recording.event("paymentExecuted")
+    recording.run()
+    recording.topics[SAGAS, 0] = []
+    recording.change(COMMANDS, -1, with_value(encode_message("wrapOrder", {})))
+    recording.overrides = {"now_ms": NOW_MS + 4 * RETENTION_MS, "has_other_revisions": True}
+    assert recording.findings() == []
+    assert recording.reasons() == ["forgotten"]
+    recording.overrides["has_other_revisions"] = False
+    assert [kind for kind, _ in recording.found()] == ["record-missing"]
 
 
 def test_bad_inputs_among_the_events_of_a_forgotten_saga_hide_nothing() -> None:

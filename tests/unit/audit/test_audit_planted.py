@@ -18,7 +18,7 @@ from tests.support.builders import (
     key_at_home,
     small_machine,
 )
-from tests.unit.audit.recording import Change, Recording, at, with_json, with_value
+from tests.unit.audit.recording import RETENTION_MS, Change, Recording, at, side_hook_recording, with_json, with_value
 
 STEPS = ("paymentExecuted", "orderPrepared", "orderDelivered")
 
@@ -166,6 +166,16 @@ def test_command_that_was_never_sent(orders: Recording) -> None:
     assert "'prepareOrder', number 2" in finding.message
 
 
+def test_command_that_was_never_sent_beside_a_side_command_with_a_hook() -> None:
+    """The side command may have been left out, the other may not."""
+    recording = side_hook_recording("log")
+    place = next(place for place in recording.topics if place[0] == COMMANDS)
+    recording.topics[place] = []
+    (finding,) = recording.findings()
+    assert finding.kind == "command-missing"
+    assert "'work'" in finding.message
+
+
 def test_command_that_was_sent_twice(orders: Recording) -> None:
     doubled = orders.put(next(r for (topic, _), rs in orders.topics.items() if topic == COMMANDS for r in rs))
     assert orders.found() == [("command-doubled", at(doubled))]
@@ -202,7 +212,8 @@ def test_commands_in_another_order(orders: Recording) -> None:
     [
         ("metadata", {"total": 4}),
         ("currentState", "failed"),
-        ("seq", 7),
+        ("seq", 3),
+        ("seq", 8),
         ("associatedEntityId", "entity-2"),
         ("updatedAt", "2031-01-01T00:00:00.000Z"),
         ("isFinal", False),
@@ -249,6 +260,34 @@ def test_saga_whose_record_is_gone(orders: Recording) -> None:
     while orders.topics[SAGAS, 0]:
         orders.remove(SAGAS, 0)
     assert orders.found() == [("record-missing", at(orders.topics[INTAKE, 0][0]))]
+
+
+@pytest.mark.parametrize("has_other_revisions", [False, True])
+def test_saga_that_is_gone_and_cannot_have_finished_is_not_taken_for_forgotten(*, has_other_revisions: bool) -> None:
+    """All events of a finished order are there, but what was refused shows how far it had come."""
+    recording = Recording()
+    recording.create({"total": 3})
+    for label in ("orderDelivered", "orderPrepared", "paymentExecuted", "orderDelivered"):
+        recording.event(label)
+    recording.run()
+    recording.topics[SAGAS, 0] = []
+    recording.overrides = {"now_ms": NOW_MS + 4 * RETENTION_MS, "has_other_revisions": has_other_revisions}
+    assert recording.found() == [("record-missing", f"{INTAKE}/0/0")]
+
+
+def test_saga_that_is_gone_and_finished_a_moment_ago_is_not_taken_for_forgotten() -> None:
+    late_ms = NOW_MS + 3 * RETENTION_MS
+    recording = Recording()
+    recording.create(at_ms=NOW_MS)
+    for label in STEPS:
+        recording.event(label, at_ms=late_ms)
+    recording.run(now_ms=late_ms)
+    recording.topics[SAGAS, 0] = []
+    recording.overrides = {"now_ms": late_ms + RETENTION_MS // 2}
+    assert recording.found() == [("record-missing", f"{INTAKE}/0/0")]
+    recording.overrides = {"now_ms": late_ms + RETENTION_MS}
+    assert recording.found() == []
+    assert recording.reasons() == ["forgotten"]
 
 
 @pytest.mark.parametrize("value", [b"{", b"null", b'{"v":1}', b'{"v":2}'])

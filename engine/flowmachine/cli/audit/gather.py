@@ -16,6 +16,7 @@ from flowmachine.cli.audit.spill import Role, Spill
 from flowmachine.cli.log_options import Advance
 from flowmachine.core.definition import Machine
 from flowmachine.core.partitioners import java_murmur2
+from flowmachine.core.saga import ADOPTED, IMPORTED
 from flowmachine.wire.intake import is_reread
 from flowmachine.wire.journal import JOURNAL_KEY, decode_journal, is_control
 from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
@@ -72,7 +73,7 @@ class MachineTopics:
 
 class _Head(msgspec.Struct):
     revision: str
-    updated_at: str = msgspec.field(name="updatedAt")
+    earlier_revisions: tuple[str, ...] = msgspec.field(name="earlierRevisions", default=())
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
@@ -93,7 +94,7 @@ async def gather(
     }
     total = sum(end - start for start, end in bounds.values())
     retained: dict[TopicPartition, int] = {}
-    other_revision_until = ""
+    has_other_revisions = False
     progress = 0
     for role, topic in topics.parts:
         for partition in range(counts[topic]):
@@ -105,7 +106,7 @@ async def gather(
                 spill.add(role, [r for r in records if not (is_control(r.key) if is_changelog else is_reread(r))])
                 head_ms += [record.timestamp for record in records[: max(0, HEAD_RECORDS - len(head_ms))]]
                 if is_changelog:
-                    other_revision_until = max(other_revision_until, _other_revision_until(records, machine.revision))
+                    has_other_revisions = has_other_revisions or _has_others(records, machine.revision)
                 advance(progress + records[-1].offset + 1 - start, total)
             progress += end - start
             advance(progress, total)
@@ -125,7 +126,7 @@ async def gather(
         committed=committed,
         committed_after=committed_after,
         retained_from_ms=retained,
-        other_revision_until=other_revision_until,
+        has_other_revisions=has_other_revisions,
         may_share_inputs=topics.may_share_inputs,
     )
 
@@ -163,14 +164,14 @@ def _as_sent(command: OutputRecord, counts: Mapping[str, int], timestamp: int) -
     return StoredRecord(command.topic, partition, NEVER_MS, timestamp, command.key, command.value, command.headers)
 
 
-def _other_revision_until(records: Sequence[InputRecord], revision: str) -> str:
-    latest = ""
+def _has_others(records: Sequence[InputRecord], revision: str) -> bool:
+    """Whether another revision has moved one of these sagas."""
     for record in records:
         if record.value and not is_control(record.key):
             try:
                 head = _decode_head(record.value)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue  # the saga's own verdict says that its record cannot be read
-            if head.revision != revision:
-                latest = max(latest, head.updated_at)
-    return latest
+            if {head.revision, *head.earlier_revisions} - {revision, IMPORTED, ADOPTED}:
+                return True
+    return False
