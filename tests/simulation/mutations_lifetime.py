@@ -16,7 +16,8 @@ from flowmachine.core.definition import HookError, Machine, State
 from flowmachine.core.inputs import EventReceived
 from flowmachine.core.saga import Saga
 from flowmachine.partition import sagas as partition_sagas
-from flowmachine.partition.plan import Partition, _Batch
+from flowmachine.partition.batch import Batch
+from flowmachine.partition.partition import Partition
 from flowmachine.partition.sagas import PartitionSagas
 from tests.simulation.mutations import Mutation
 from tests.simulation.world import SHORT_RETENTION_MS, World
@@ -119,14 +120,14 @@ def a_saga_is_forgotten_with_commands_in_its_outbox() -> AbstractContextManager[
 
 
 def a_saga_is_forgotten_in_memory_only() -> AbstractContextManager[object]:
-    to_plan = _Batch.to_plan
+    to_plan = Batch.to_plan
 
-    def without_tombstones(self: _Batch, *arguments: Any) -> Any:
+    def without_tombstones(self: Batch, *arguments: Any) -> Any:
         plan = to_plan(self, *arguments)
         kept = [record for record in plan.records if record.value is not None]
         return msgspec.structs.replace(plan, records=kept)
 
-    return patch.object(_Batch, "to_plan", without_tombstones)
+    return patch.object(Batch, "to_plan", without_tombstones)
 
 
 def what_a_batch_forgets_does_not_count_for_the_next() -> AbstractContextManager[object]:
