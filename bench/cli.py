@@ -53,7 +53,8 @@ from bench.stores import measure_stores
 from bench.throughput import Amounts, measure_throughput, warm_up
 from bench.utilization import measure_utilization
 from dev.engine_process import EngineDiedError
-from dev.kafka import ClusterSettings, KafkaCluster, KafkaDevError
+from dev.errors import DevError
+from dev.kafka import ClusterSettings, KafkaCluster
 from dev.kafka.provision import provision
 from flowmachine.errors import FlowMachineError
 
@@ -68,7 +69,7 @@ _BROKER_HEAP_MIB = 1024
 _INTERRUPTED = 130
 _FAILURES = (
     RoundFailedError,
-    KafkaDevError,
+    DevError,
     EngineDiedError,
     FlowMachineError,
     KafkaError,

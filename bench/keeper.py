@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from bench.processes import open_service
-from dev.kafka.addresses import LOOPBACK
+from dev.addresses import LOOPBACK
 
 
 @contextmanager

@@ -6,26 +6,23 @@ Debian's package `postgresql` brings the programs; nothing of it needs to run. A
     python -m dev.postgres      # runs one until Ctrl-C and prints its URI
 """
 
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from dev.kafka.addresses import LOOPBACK, find_free_ports, locked
-from dev.kafka.errors import ProvisionError, ToolMissingError
-from dev.kafka.provision import cache_root
+from dev.addresses import LOOPBACK
+from dev.cache import cache_root, locked
+from dev.errors import ProvisionError, ToolMissingError
+from dev.server import Server
 
 PASSWORD: Final = "secret-of-the-tests"  # noqa: S105 - of a server that lives for minutes, on the loopback address
-_START_SECONDS_MAX: Final = 60.0
+_CHILDREN_SECONDS_MAX: Final = 60.0
 _INSTALL_SECONDS_MAX: Final = 600.0
-_PR_SET_PDEATHSIG: Final = 1
 _SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": LOOPBACK,
     "fsync": "off",  # a test's server need not survive a power cut
@@ -76,15 +73,14 @@ def _install() -> Path:
     return found
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """A server of its own, with the user and database `postgres`."""
+
+    name = "PostgreSQL"
 
     def __init__(self) -> None:
         self._programs = provision()
-        self._folder = Path(tempfile.mkdtemp(prefix="flowmachine-postgres-"))
-        self._user = "nobody" if os.geteuid() == 0 else None
-        self._process: subprocess.Popen[bytes] | None = None
-        (self.port,) = find_free_ports(1)
+        super().__init__()
 
     @property
     def uri(self) -> str:
@@ -95,58 +91,31 @@ class PostgresServer:
         """Where another user connects."""
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
 
-    def __enter__(self) -> Self:
-        try:
-            self._initialise()
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def start(self) -> None:
         """Start it on its port and data, and wait until it answers."""
+        if not self._data.exists():
+            self._initialise()
+        super().start()
+
+    def command(self) -> list[str]:
+        """The program and its arguments."""
+        options = ["-D", str(self._data), "-p", str(self.port), "-k", str(self.folder)]
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(self._programs / "postgres"),
-                    "-D",
-                    str(self._data),
-                    "-p",
-                    str(self.port),
-                    "-k",
-                    str(self._folder),
-                    *settings,
-                ],
-                stdout=log,
-                stderr=log,
-                user=self._user,
-                preexec_fn=_die_with_parent,
-            )
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                text = (self._folder / "log").read_text("utf-8", "replace")[-2000:]
-                raise ProvisionError(f"PostgreSQL did not start:\n{text}")
-            time.sleep(0.05)
+        return [str(self._programs / "postgres"), *options, *settings]
+
+    def user(self) -> str | None:
+        """PostgreSQL refuses to run as root."""
+        return "nobody" if os.geteuid() == 0 else None
+
+    def answers(self) -> bool:
+        """Whether it accepts connections."""
+        command = [str(self._programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-t", "2"]
+        return subprocess.run(command, check=False).returncode == 0
 
     def kill(self) -> None:
         """SIGKILL; `start` brings it back with what was committed."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-            self._wait_for_children()
+        super().kill()
+        self._wait_for_children()
 
     def pause(self) -> None:
         """Stop accepting and answering, without closing a connection (SIGSTOP of every process)."""
@@ -160,14 +129,14 @@ class PostgresServer:
 
     @property
     def _data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def _initialise(self) -> None:
-        password = self._folder / "password"
+        password = self.folder / "password"
         password.write_text(PASSWORD + "\n", "utf-8")
-        if self._user is not None:
-            for path in (self._folder, password):
-                shutil.chown(path, self._user)
+        if (user := self.user()) is not None:
+            for path in (self.folder, password):
+                shutil.chown(path, user)
         command = [
             str(self._programs / "initdb"),
             "-D",
@@ -182,33 +151,25 @@ class PostgresServer:
             f"--pwfile={password}",
             "--no-sync",
         ]
-        result = subprocess.run(command, user=self._user, capture_output=True, text=True, check=False, cwd="/")
+        result = subprocess.run(command, user=user, capture_output=True, text=True, check=False, cwd="/")
         if result.returncode != 0:
             raise ProvisionError(f"initdb failed:\n{result.stderr[-2000:]}")
 
-    def _is_ready(self) -> bool:
-        command = [str(self._programs / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port), "-t", "2"]
-        return subprocess.run(command, check=False).returncode == 0
-
     def _processes(self) -> list[int]:
-        if self._process is None:
+        if self.process is None:
             return []
-        parent = self._process.pid
+        parent = self.process.pid
         found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
         return [parent, *map(int, found.stdout.split())]
 
     def _wait_for_children(self) -> None:
         """The others notice that the first process is gone; until then they hold the shared memory."""
-        deadline = time.monotonic() + _START_SECONDS_MAX
+        deadline = time.monotonic() + _CHILDREN_SECONDS_MAX
         while time.monotonic() < deadline:
             found = subprocess.run(["pgrep", "-f", f"postgres.*{self._data}"], capture_output=True, check=False)
             if not found.stdout:
                 return
             time.sleep(0.05)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:

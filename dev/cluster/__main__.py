@@ -4,51 +4,38 @@ Exit codes: 0 done (for `status`: all programs are ready), 1 not done, with one 
 """
 
 import argparse
-import hashlib
-import os
 import sys
 import time
 from pathlib import Path
 
 from dev.cluster.cluster import Cluster
-from dev.cluster.errors import ClusterError, ClusterStateError
 from dev.cluster.settings import ClusterSettings
-from dev.kafka.addresses import locked
-from dev.kafka.provision import cache_root
+from dev.commands import Tool, say
+from dev.errors import ClusterStateError
 
-_INTERRUPTED = 130
+_TOOL = Tool("cluster")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parse(arguments)
     data_dir: Path = options.data_dir.expanduser().resolve()
-    try:
-        if options.command == "kubeconfig":
-            return _print_kubeconfig(data_dir)
-        with locked(_lock_path(data_dir)):
-            if options.command == "up":
-                return _up(ClusterSettings(scheduler=options.scheduler, node=options.node, data_dir=data_dir), data_dir)
-            return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
-    except ClusterError as error:
-        _complain(str(error))
-    except OSError as error:  # a full disk, a folder without permission
-        _complain(f"{error.strerror or error}: {error.filename or data_dir}")
-    except KeyboardInterrupt:
-        _complain("interrupted; the programs of this start were ended.")
-        return _INTERRUPTED
-    return 1
+    return _TOOL.run(lambda: _run(data_dir, options), data_dir)
+
+
+def _run(data_dir: Path, options: argparse.Namespace) -> int:
+    if options.command == "kubeconfig":
+        return _print_kubeconfig(data_dir)
+    with _TOOL.locked(data_dir):
+        if options.command == "up":
+            return _up(ClusterSettings(scheduler=options.scheduler, node=options.node, data_dir=data_dir), data_dir)
+        return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.cluster", description="A real Kubernetes control plane on this machine."
-    )
+    parser = argparse.ArgumentParser(prog=_TOOL.program, description="A real Kubernetes control plane on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--data-dir", type=Path, default=_default_data_dir(), metavar="DIR", help="default: %(default)s"
-    )
+    shared = _TOOL.data_dir_parser()
     up = commands.add_parser("up", parents=[shared], help="start the control plane, or say that it runs")
     up.add_argument("--scheduler", action="store_true", help="also a scheduler, for nodes that you bring yourself")
     up.add_argument("--node", action="store_true", help="also a node, which is this machine (needs root)")
@@ -59,62 +46,57 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "flowmachine" / "cluster"
-
-
 def _up(settings: ClusterSettings, data_dir: Path) -> int:
     begin = time.monotonic()
     try:
-        cluster = Cluster(settings, survives=True, report=_say)
+        cluster = Cluster(settings, survives=True, report=say)
     except ClusterStateError as error:
-        down = f"python -m dev.cluster down{_data_dir_option(data_dir)}"
+        down = f"{_TOOL.program} down{_TOOL.data_dir_option(data_dir)}"
         message = f"{error}; `{down}` ends and removes it (--keep: only ends it), --data-dir takes another folder."
         raise ClusterStateError(message) from error
     before = cluster.running()
     if before == cluster.components:
-        _say("Kubernetes is already running.")
+        say("Kubernetes is already running.")
         cluster.wait_ready()
     else:
         if before:
-            _say(f"Running: {', '.join(before)}; starting the rest ...")
+            say(f"Running: {', '.join(before)}; starting the rest ...")
         else:
-            _say(f"Starting a control plane{' and a node' if settings.node else ''} in {data_dir} ...")
+            say(f"Starting a control plane{' and a node' if settings.node else ''} in {data_dir} ...")
         cluster.start()
-        _say(f"Ready after {time.monotonic() - begin:.1f} s.")
+        say(f"Ready after {time.monotonic() - begin:.1f} s.")
     _describe(cluster)
-    _say(f"Stop with: python -m dev.cluster down{_data_dir_option(data_dir)}")
+    say(f"Stop with: {_TOOL.program} down{_TOOL.data_dir_option(data_dir)}")
     return 0
 
 
 def _down(data_dir: Path, *, keeps_data: bool) -> int:
-    cluster = Cluster.attach(data_dir, report=_say)
+    cluster = Cluster.attach(data_dir, report=say)
     if cluster is None:
-        _say(f"No cluster in {data_dir}; nothing to do.")
+        say(f"No cluster in {data_dir}; nothing to do.")
         return 0
     running = cluster.running()
     cluster.stop()
-    _say(f"Stopped {', '.join(running)}." if running else "Nothing was running.")
+    say(f"Stopped {', '.join(running)}." if running else "Nothing was running.")
     if keeps_data:
-        _say(f"The data stays in {data_dir}.")
+        say(f"The data stays in {data_dir}.")
     else:
         cluster.remove_data()
-        _say("Removed the data.")
+        say("Removed the data.")
     return 0
 
 
 def _status(data_dir: Path) -> int:
     cluster = Cluster.attach(data_dir)
     if cluster is None:
-        _say(f"No cluster in {data_dir}.")
+        say(f"No cluster in {data_dir}.")
         return 1
     running = cluster.running()
     for name in cluster.components:
         word = f"running, process {cluster.pid_of(name)}" if name in running else "not running"
-        _say(f"{name}: {word}, log {cluster.log_of(name)}")
+        say(f"{name}: {word}, log {cluster.log_of(name)}")
     is_ready = cluster.is_ready()
-    _say("The control plane is ready." if is_ready else "Not ready; `python -m dev.cluster up` starts what is missing.")
+    say("The control plane is ready." if is_ready else "Not ready; `python -m dev.cluster up` starts what is missing.")
     if is_ready:
         _describe(cluster)
     return 0 if is_ready else 1
@@ -123,34 +105,16 @@ def _status(data_dir: Path) -> int:
 def _print_kubeconfig(data_dir: Path) -> int:
     cluster = Cluster.attach(data_dir)
     if cluster is None or not cluster.kubeconfig.exists():
-        message = f"No cluster in {data_dir}; start it: python -m dev.cluster up{_data_dir_option(data_dir)}"
+        message = f"No cluster in {data_dir}; start it: {_TOOL.program} up{_TOOL.data_dir_option(data_dir)}"
         raise ClusterStateError(message)
-    _say(str(cluster.kubeconfig))
+    say(str(cluster.kubeconfig))
     return 0
 
 
 def _describe(cluster: Cluster) -> None:
-    _say(f"  API server   {cluster.server}")
-    _say(f"  kubectl      {cluster.kubectl_program}")
-    _say(f"  export KUBECONFIG={cluster.kubeconfig}")
-
-
-def _lock_path(data_dir: Path) -> Path:
-    # Not inside the folder: `down` removes that, and a lock file that vanishes locks nothing.
-    return cache_root() / "locks" / f"cluster-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]}.lock"
-
-
-def _data_dir_option(data_dir: Path) -> str:
-    return "" if data_dir == _default_data_dir().resolve() else f" --data-dir {data_dir}"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"dev.cluster: {text}\n")
+    say(f"  API server   {cluster.server}")
+    say(f"  kubectl      {cluster.kubectl_program}")
+    say(f"  export KUBECONFIG={cluster.kubeconfig}")
 
 
 if __name__ == "__main__":

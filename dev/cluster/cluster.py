@@ -22,30 +22,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dev.addresses import LOOPBACK, explain_refusal, find_free_ports
+from dev.cache import Report, report_nothing
+from dev.certificates import TlsFiles
 from dev.cluster.command_lines import build_arguments
 from dev.cluster.component import Component, marker_of
 from dev.cluster.credentials import make_credentials, read_admin_token
-from dev.cluster.errors import ClusterError, ClusterStateError, ComponentFailedError
 from dev.cluster.kubectl import Kubectl
 from dev.cluster.node import Node, program_of
 from dev.cluster.probe import Probe
 from dev.cluster.programs import Programs, find_programs, provision
-from dev.cluster.settings import (
-    API_SERVER,
-    CONTAINERD,
-    ETCD,
-    NODE_PROGRAMS,
-    PORT_NAMES,
-    ClusterSettings,
-    Layout,
-)
-from dev.cluster.state import ClusterState, load_state, save_state, state_path
-from dev.cluster.watchdog import start_watchdog
-from dev.kafka.addresses import LOOPBACK, explain_refusal, find_free_ports
-from dev.kafka.certificates import TlsFiles
-from dev.kafka.errors import KafkaDevError
-from dev.kafka.processes import is_ours
-from dev.kafka.provision import Report, report_nothing
+from dev.cluster.settings import API_SERVER, CONTAINERD, ETCD, NODE_PROGRAMS, PORT_NAMES, ClusterSettings, Layout
+from dev.cluster.state import ClusterState, load_state, save_state
+from dev.errors import ClusterStateError, ProgramFailedError
+from dev.processes import is_ours
+from dev.state_file import state_path
+from dev.watchdog import start_watchdog
 
 _READY_SECONDS_MAX = 90.0  # 3 s on idle cores; 15 s were seen beside a Go build
 _STOP_SECONDS_MAX = 10.0
@@ -263,7 +255,7 @@ class Cluster:
 
     def _spawn(self, component: Component, programs: Programs) -> None:
         if not self._survives and self._watchdog is None:
-            self._watchdog = start_watchdog(self.data_dir, removes_data=self._is_temporary)
+            self._watchdog = start_watchdog("dev.cluster.watchdog", self.data_dir, removes_data=self._is_temporary)
         arguments = build_arguments(component.name, self.layout, self.settings)
         program = program_of(CONTAINERD) if component.name == CONTAINERD else programs.path(component.name)
         component.spawn(program, arguments)
@@ -293,18 +285,15 @@ class Cluster:
             for component in components:
                 if not component.is_running():
                     message = f"{component.name} ended while it started. {component.explain_end()}"
-                    raise ComponentFailedError(message)
+                    raise ProgramFailedError(message)
             if not waiting:
                 return
             if time.monotonic() > deadline:
                 late = ", ".join(component.name for component in waiting)
                 message = f"{late} not ready in time. {waiting[0].explain_end()}"
-                raise ComponentFailedError(message)
+                raise ProgramFailedError(message)
             time.sleep(_POLL_SECONDS)
 
 
 def _find_ports() -> dict[str, int]:
-    try:
-        return dict(zip(PORT_NAMES, find_free_ports(len(PORT_NAMES)), strict=True))
-    except KafkaDevError as error:
-        raise ClusterError(str(error)) from error
+    return dict(zip(PORT_NAMES, find_free_ports(len(PORT_NAMES)), strict=True))

@@ -5,6 +5,8 @@ Security, quotas) and NodeRestriction, anonymous requests only for health. Not a
 one of each program and hence no leader election, and everything listens on 127.0.0.1, or with a node on its address.
 """
 
+from dev.addresses import LOOPBACK
+from dev.certificates import TlsFiles
 from dev.cluster.node_files import NODE_NAME
 from dev.cluster.settings import (
     API_SERVER,
@@ -19,8 +21,6 @@ from dev.cluster.settings import (
     ClusterSettings,
     Layout,
 )
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.certificates import TlsFiles
 
 SERVICE_RANGE = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"  # of the service `kubernetes`, the first of the range

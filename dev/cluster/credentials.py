@@ -14,12 +14,11 @@ from pathlib import Path
 
 import yaml
 
+from dev.certificates import TlsFiles, make_certificates
 from dev.cluster.command_lines import SERVICE_ADDRESS
-from dev.cluster.errors import ClusterError, ToolMissingError
 from dev.cluster.node_files import NODE_NAME
 from dev.cluster.settings import CONTROLLER_MANAGER, KUBELET, NODE_ADDRESS, PROXY, SCHEDULER, Layout
-from dev.kafka.certificates import TlsFiles, make_certificates
-from dev.kafka.errors import KafkaDevError
+from dev.errors import DevError, ToolMissingError
 
 _NAME = "flowmachine-dev"
 _ADMIN = "admin"
@@ -41,10 +40,7 @@ def make_credentials(layout: Layout) -> None:
     if openssl is None:
         message = "No `openssl` on PATH, needed for certificates: install it (Debian: apt install openssl)."
         raise ToolMissingError(message)
-    try:
-        make_certificates(layout.tls, (SERVICE_ADDRESS, NODE_ADDRESS))
-    except KafkaDevError as error:
-        raise ClusterError(str(error)) from error
+    make_certificates(layout.tls, (SERVICE_ADDRESS, NODE_ADDRESS))
     _make_service_account_key(openssl, layout.service_account_key)
     tokens = _make_tokens(layout.tokens)
     for user, token in tokens.items():
@@ -67,7 +63,7 @@ def _make_service_account_key(openssl: str, target: Path) -> None:
     result = subprocess.run([openssl, *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         message = f"openssl ecparam failed: {result.stderr.strip()}"
-        raise ClusterError(message)
+        raise DevError(message)
     temporary.rename(target)
 
 

@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster.errors import KubectlError
+from dev.errors import KubectlError
 
 _TIMEOUT_SECONDS = 60.0
 

@@ -9,8 +9,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from dev.cluster.errors import ClusterError, ComponentFailedError
 from dev.cluster.settings import NODE_ADDRESS
+from dev.errors import DevError, ProgramFailedError
 from dev.images.packages import find_program
 
 _LINK = "flowmachine0"
@@ -30,7 +30,7 @@ def make_link(data_dir: Path) -> None:
     """Make the link with the node's address. A bridge without ports: every kernel has those, not all have dummies."""
     if len(str(data_dir)) > _ALIAS_LENGTH_MAX:
         message = f"The path of the data folder is too long: {data_dir}"
-        raise ClusterError(message)
+        raise DevError(message)
     _ip("link", "add", _LINK, "type", "bridge")
     _ip("link", "set", _LINK, "alias", str(data_dir))
     _ip("address", "add", f"{NODE_ADDRESS}/32", "dev", _LINK)
@@ -49,4 +49,4 @@ def _ip(*arguments: str) -> None:
     result = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         message = f"`ip {' '.join(arguments)}`: {result.stderr.strip()}"
-        raise ComponentFailedError(message)
+        raise ProgramFailedError(message)

@@ -9,19 +9,18 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster.errors import ClusterError, ClusterStateError, ComponentFailedError, ToolMissingError
+from dev.addresses import LOOPBACK
+from dev.cache import Report
 from dev.cluster.network import find_owner, make_link
 from dev.cluster.node_files import CGROUP, CNI_PLUGINS, NODE_NAME, build_node_files
 from dev.cluster.probe import Probe
 from dev.cluster.settings import API_SERVER, CONTAINERD, KUBELET, PROXY, PROXY_HEALTH, Layout
 from dev.cluster.state import load_state
 from dev.cluster.sweep import sweep_node
-from dev.images import ImageError, build_pause_image
-from dev.images import ToolMissingError as ImageToolMissingError
+from dev.errors import ClusterStateError, ProgramFailedError, ToolMissingError
+from dev.images import build_pause_image
 from dev.images.packages import ensure_programs, find_program
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.processes import is_ours
-from dev.kafka.provision import Report
+from dev.processes import is_ours
 
 _PACKAGES = {
     "buildah": "buildah",
@@ -43,13 +42,8 @@ def ensure_node_programs(report: Report) -> Path:
     if os.geteuid() != 0:
         message = "A node needs root: containers, links and cgroups are made."
         raise ToolMissingError(message)
-    try:
-        ensure_programs(_PACKAGES, report)
-        return build_pause_image(report)
-    except ImageToolMissingError as error:
-        raise ToolMissingError(str(error)) from error
-    except ImageError as error:
-        raise ClusterError(str(error)) from error
+    ensure_programs(_PACKAGES, report)
+    return build_pause_image(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,7 @@ class Node:
         )
         if result.returncode != 0:
             message = f"containerd did not take {archive}: {result.stderr.strip()}"
-            raise ComponentFailedError(message)
+            raise ProgramFailedError(message)
 
     def is_ready(self, probe: Probe, component: str) -> bool:
         """Tell whether one of the node's programs is ready."""

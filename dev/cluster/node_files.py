@@ -9,6 +9,8 @@ import json
 
 import yaml
 
+from dev.addresses import LOOPBACK
+from dev.certificates import TlsFiles
 from dev.cluster.settings import (
     CONTAINERD,
     KUBELET,
@@ -20,8 +22,6 @@ from dev.cluster.settings import (
     Layout,
 )
 from dev.images import pause
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.certificates import TlsFiles
 
 NODE_NAME = "node"
 POD_RANGE = "10.85.0.0/16"

@@ -1,8 +1,7 @@
 """multicall/ -> etcd, the Kubernetes programs and kubectl in the user's cache folder.
 
 One binary holds all of them and looks at the name it is started by; beside it lie links with these names. The folder's
-name carries the Kubernetes version and a digest of our sources. It appears by one rename, so that it is complete
-whenever it exists; a run that finds it does nothing, and a second run at the same time waits for the first.
+name carries the Kubernetes version and a digest of our sources.
 
 A first build: 1. go fetches the modules and lists the packages, 2. compiles them, 3. links. Go keeps what it compiled
 in its own cache, so a build that was interrupted goes on where it was.
@@ -13,15 +12,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster.errors import BuildError, ToolMissingError
-from dev.kafka.addresses import locked
-from dev.kafka.provision import Report, cache_root, report_nothing
+from dev.cache import Report, cache_root, make_once, report_nothing
+from dev.errors import ProvisionError, ToolMissingError
 
 PROGRAMS = (
     "etcd",
@@ -66,12 +63,7 @@ def find_programs() -> Programs:
 def provision(report: Report = report_nothing) -> Programs:
     """Return the programs, building them when the cache does not hold them."""
     programs = find_programs()
-    folder = programs.folder
-    if not folder.is_dir():
-        go = _find_go(programs.version)
-        with locked(folder.with_name(f"{folder.name}.lock")):
-            if not folder.is_dir():
-                _build(go, folder, programs.version, report)
+    make_once(programs.folder, lambda target: _build(target, programs, report))
     return programs
 
 
@@ -79,7 +71,7 @@ def _read_version(go_mod: str) -> str:
     found = re.search(r"^\s*k8s\.io/kubernetes (v[\d.]+)$", go_mod, re.MULTILINE)
     if found is None:
         message = f"{_SOURCES}/go.mod does not require k8s.io/kubernetes."
-        raise BuildError(message)
+        raise ProvisionError(message)
     return found.group(1)
 
 
@@ -91,23 +83,17 @@ def _find_go(version: str) -> str:
     return go
 
 
-def _build(go: str, folder: Path, version: str, report: Report) -> None:
-    for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):  # of a run that was killed; we hold the lock
-        shutil.rmtree(left_over, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
-    log = folder.with_name(f"{folder.name}.build.log")
+def _build(target: Path, programs: Programs, report: Report) -> None:
+    go = _find_go(programs.version)
+    log = programs.folder.with_name(f"{programs.folder.name}.build.log")
     log.unlink(missing_ok=True)
-    try:
-        begin = time.monotonic()
-        report(f"Building Kubernetes {version}, only this time: 8 minutes on two cores. Log: {log}")
-        _compile(_Go(go, log, begin + _BUILD_SECONDS_MAX), temporary / _BINARY, version, report)
-        for name in PROGRAMS:
-            (temporary / name).symlink_to(_BINARY)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-        report(f"Kubernetes {version} is in {folder} ({time.monotonic() - begin:.0f} s).")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    target.mkdir()
+    begin = time.monotonic()
+    report(f"Building Kubernetes {programs.version}, only this time: 8 minutes on two cores. Log: {log}")
+    _compile(_Go(go, log, begin + _BUILD_SECONDS_MAX), target / _BINARY, programs.version, report)
+    for name in PROGRAMS:
+        (target / name).symlink_to(_BINARY)
+    report(f"Kubernetes {programs.version} is in {programs.folder} ({time.monotonic() - begin:.0f} s).")
 
 
 def _compile(go: "_Go", target: Path, version: str, report: Report) -> None:
@@ -167,7 +153,7 @@ class _Go:
             except subprocess.TimeoutExpired:
                 if time.monotonic() > self._deadline:
                     message = f"Go did not finish within {_BUILD_SECONDS_MAX} s; see {self._log}."
-                    raise BuildError(message) from None
+                    raise ProvisionError(message) from None
                 on_wait(time.monotonic())
             else:
                 return
@@ -175,10 +161,10 @@ class _Go:
     def _read_lines(self) -> list[str]:
         return self._log.read_text(errors="replace").splitlines()
 
-    def _explain(self, command: str) -> BuildError | ToolMissingError:
+    def _explain(self, command: str) -> ProvisionError | ToolMissingError:
         lines = self._read_lines()
         for line in lines:
             if any(sign in line for sign in _TOO_OLD):
                 return ToolMissingError(f"This Go is too old to build Kubernetes: install Go 1.26 or newer ({line}).")
         end = "\n  ".join([line for line in lines if " " in line][-_ERROR_LINES_MAX:])
-        return BuildError(f"`go {command}` failed; see {self._log}:\n  {end}")
+        return ProvisionError(f"`go {command}` failed; see {self._log}:\n  {end}")

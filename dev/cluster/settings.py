@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.kafka.addresses import LOOPBACK
+from dev.addresses import LOOPBACK
 
 ETCD = "etcd"
 API_SERVER = "kube-apiserver"

@@ -3,15 +3,13 @@
 Written by one atomic replacement after every change, so that `down` and the watchdog always find the whole truth.
 """
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dev.cluster.errors import ClusterStateError
 from dev.cluster.settings import ClusterSettings
-from dev.kafka.processes import ProcessIdentity
+from dev.errors import ClusterStateError
+from dev.processes import ProcessIdentity
+from dev.state_file import read_state, state_path, write_state
 
 _FORMAT = 2
 
@@ -25,11 +23,6 @@ class ClusterState:
     processes: dict[str, ProcessIdentity]
 
 
-def state_path(data_dir: Path) -> Path:
-    """Return where the state of a data folder lies."""
-    return data_dir / "state.json"
-
-
 def save_state(data_dir: Path, state: ClusterState) -> None:
     """Replace the state of a data folder."""
     plain = {
@@ -40,24 +33,16 @@ def save_state(data_dir: Path, state: ClusterState) -> None:
             name: {"pid": identity.pid, "started": identity.started} for name, identity in state.processes.items()
         },
     }
-    target = state_path(data_dir)
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, target)
+    write_state(data_dir, plain)
 
 
 def load_state(data_dir: Path) -> ClusterState | None:
     """Return the state of a data folder; None when it holds no cluster."""
-    path = state_path(data_dir)
-    try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    plain = read_state(data_dir)
+    if plain is None:
         return None
-    except ValueError as error:
-        message = f"{path} is not readable ({error}); end its programs by hand and delete {data_dir}."
-        raise ClusterStateError(message) from error
     if plain.get("format") != _FORMAT or "kube-apiserver" not in plain.get("ports", {}):
-        message = f"{path} was written by other tools than these; name another folder with --data-dir."
+        message = f"{state_path(data_dir)} was written by other tools than these; name another folder with --data-dir."
         raise ClusterStateError(message)
     return ClusterState(
         settings=ClusterSettings.from_json(plain["settings"]),

@@ -13,8 +13,8 @@ pause     the program that holds a pod's namespaces
 build     Dockerfile -> the project's image
 """
 
+from dev.errors import DevError, ToolMissingError
 from dev.images.build import Image, build_image
-from dev.images.errors import ImageError, ToolMissingError
 from dev.images.pause import build_pause_image
 
-__all__ = ["Image", "ImageError", "ToolMissingError", "build_image", "build_pause_image"]
+__all__ = ["DevError", "Image", "ToolMissingError", "build_image", "build_pause_image"]

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from dev.errors import DevError
 from dev.images.build import REPOSITORY, build_image, project_version
-from dev.images.errors import ImageError
 from dev.images.wheels import make_wheels, this_python
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(f"{make_wheels(options.for_python, _say).relative_to(Path.cwd())}\n")
             return 0
         image = build_image(base=options.base, python=options.for_python, name=options.name, report=_say)
-    except ImageError as error:
+    except DevError as error:
         sys.stderr.write(f"dev.images: {error}\n")
         return 1
     sys.stdout.write(f"{image.name} is in {image.archive}\n")

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dev.cache import Report, report_nothing
 from dev.images.buildah import Buildah
 from dev.images.packages import ensure_programs
 from dev.images.run import run_step
-from dev.kafka.provision import Report, report_nothing
 
 _PACKAGES = ("ca-certificates", "python3", "python3-venv")
 # What a container never reads: lists and archives of packages, manuals, translations.

@@ -5,11 +5,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.cache import Report, cache_root, locked, report_nothing
 from dev.images.base import ensure_base
 from dev.images.buildah import find_buildah
 from dev.images.wheels import ROOT, make_wheels, this_python
-from dev.kafka.addresses import locked
-from dev.kafka.provision import Report, cache_root, report_nothing
 
 REPOSITORY = "localhost/flowmachine"
 

@@ -6,10 +6,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.cache import Report, cache_root, report_nothing
 from dev.images.packages import ensure_programs, find_program
 from dev.images.run import run_step
 from dev.images.wheels import EPOCH
-from dev.kafka.provision import Report, cache_root, report_nothing
 
 
 @dataclass(frozen=True, slots=True)

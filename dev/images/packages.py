@@ -6,9 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev.images.errors import BuildError, ToolMissingError
-from dev.kafka.addresses import locked
-from dev.kafka.provision import Report, cache_root, report_nothing
+from dev.cache import Report, cache_root, locked, report_nothing
+from dev.errors import ProvisionError, ToolMissingError
 
 _APT_SECONDS_MAX = 900
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # sbin is not on everybody's PATH
@@ -56,4 +55,4 @@ def _apt(*arguments: str) -> None:
     )
     if result.returncode != 0:
         message = f"apt-get {arguments[0]} failed: {result.stderr.strip() or result.stdout.strip()}"
-        raise BuildError(message)
+        raise ProvisionError(message)

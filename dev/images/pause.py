@@ -5,11 +5,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dev.cache import Report, cache_root, locked, report_nothing
+from dev.errors import ToolMissingError
 from dev.images.buildah import find_buildah
-from dev.images.errors import ToolMissingError
 from dev.images.run import run_step
-from dev.kafka.addresses import locked
-from dev.kafka.provision import Report, cache_root, report_nothing
 
 NAME = "localhost/flowmachine-pause:1"
 

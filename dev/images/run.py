@@ -5,14 +5,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev.images.errors import BuildError
+from dev.errors import ProvisionError
 
 _STEP_SECONDS_MAX = 1800
 _ERROR_LINES_MAX = 20
 
 
 def run_step(*command: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command and return what it printed; BuildError ends with the last lines that it wrote."""
+    """Run a command and return what it printed; ProvisionError ends with the last lines that it wrote."""
     try:
         result = subprocess.run(
             command,
@@ -26,9 +26,9 @@ def run_step(*command: str, cwd: Path | None = None, environment: Mapping[str, s
         )
     except subprocess.TimeoutExpired as error:
         message = f"`{' '.join(command)}` did not finish within {_STEP_SECONDS_MAX} s."
-        raise BuildError(message) from error
+        raise ProvisionError(message) from error
     if result.returncode != 0:
         end = "\n  ".join((result.stdout + result.stderr).splitlines()[-_ERROR_LINES_MAX:])
         message = f"`{' '.join(command)}` failed:\n  {end}"
-        raise BuildError(message)
+        raise ProvisionError(message)
     return result.stdout

@@ -11,9 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dev.cache import Report, cache_root, locked, report_nothing
 from dev.images.run import run_step
-from dev.kafka.addresses import locked
-from dev.kafka.provision import Report, cache_root, report_nothing
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = "1577836800"  # 2020-01-01: what is packed carries this time, so that the same sources make the same bytes

@@ -4,20 +4,18 @@ Exit codes: 0 done (for `status`: all brokers are ready), 1 not done, with one s
 """
 
 import argparse
-import hashlib
-import os
 import sys
 import time
 from pathlib import Path
 
-from dev.kafka.addresses import locked
+from dev.commands import Tool, say
+from dev.errors import ClusterStateError, SettingsError
 from dev.kafka.cluster import KafkaCluster
-from dev.kafka.errors import ClusterStateError, KafkaDevError, SettingsError
-from dev.kafka.provision import cache_root, provision
+from dev.kafka.provision import provision
 from dev.kafka.settings import CONTROLLER, DEFAULT_USERS, ClusterSettings
 
 _PORT_BASE = 9092
-_INTERRUPTED = 130
+_TOOL = Tool("kafka")
 _TOKEN_SECONDS = 24 * 3600
 
 
@@ -25,31 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parse(arguments)
     data_dir: Path = options.data_dir.expanduser().resolve()
-    try:
-        if options.command == "provision":
-            provision(_say)
-            return 0
-        with locked(_lock_path(data_dir)):
-            if options.command == "up":
-                return _up(data_dir, options)
-            return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
-    except KafkaDevError as error:
-        _complain(str(error))
-    except OSError as error:  # a full disk, a folder without permission
-        _complain(f"{error.strerror or error}: {error.filename or data_dir}")
-    except KeyboardInterrupt:
-        _complain("interrupted; the brokers of this start were ended.")
-        return _INTERRUPTED
-    return 1
+    return _TOOL.run(lambda: _run(data_dir, options), data_dir)
+
+
+def _run(data_dir: Path, options: argparse.Namespace) -> int:
+    if options.command == "provision":
+        provision(say)
+        return 0
+    with _TOOL.locked(data_dir):
+        if options.command == "up":
+            return _up(data_dir, options)
+        return _down(data_dir, keeps_data=options.keep) if options.command == "down" else _status(data_dir)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dev.kafka", description="Real Kafka brokers on this machine.")
+    parser = argparse.ArgumentParser(prog=_TOOL.program, description="Real Kafka brokers on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--data-dir", type=Path, default=_default_data_dir(), metavar="DIR", help="default: %(default)s"
-    )
+    shared = _TOOL.data_dir_parser()
     up = commands.add_parser("up", parents=[shared], help="start the brokers, or say that they run")
     up.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     up.add_argument("--sasl", action="store_true", help="also SASL_PLAINTEXT: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
@@ -70,64 +60,59 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "flowmachine" / "kafka"
-
-
 def _up(data_dir: Path, options: argparse.Namespace) -> int:
     begin = time.monotonic()
     settings = _build_settings(data_dir, options)
     try:
-        cluster = KafkaCluster(settings, survives=True, report=_say)
+        cluster = KafkaCluster(settings, survives=True, report=say)
     except ClusterStateError as error:
-        down = f"python -m dev.kafka down{_data_dir_option(data_dir)}"
+        down = f"{_TOOL.program} down{_TOOL.data_dir_option(data_dir)}"
         message = f"{error}; `{down}` ends and removes it (--keep: only ends it), --data-dir takes another folder."
         raise ClusterStateError(message) from error
     before = cluster.running()
     if before == cluster.node_ids:
-        _say("Kafka is already running.")
+        say("Kafka is already running.")
         cluster.wait_ready()
     else:
         if before:
-            _say(f"Running: broker {', '.join(map(str, before))}; starting the rest ...")
+            say(f"Running: broker {', '.join(map(str, before))}; starting the rest ...")
         else:
-            _say(f"Starting {settings.brokers} broker(s) in {data_dir} ...")
+            say(f"Starting {settings.brokers} broker(s) in {data_dir} ...")
         cluster.start()
-        _say(f"Ready after {time.monotonic() - begin:.1f} s.")
+        say(f"Ready after {time.monotonic() - begin:.1f} s.")
     _describe(cluster)
-    _say(f"Stop with: python -m dev.kafka down{_data_dir_option(data_dir)}")
+    say(f"Stop with: {_TOOL.program} down{_TOOL.data_dir_option(data_dir)}")
     return 0
 
 
 def _down(data_dir: Path, *, keeps_data: bool) -> int:
-    cluster = KafkaCluster.attach(data_dir, report=_say)
+    cluster = KafkaCluster.attach(data_dir, report=say)
     if cluster is None:
-        _say(f"No Kafka in {data_dir}; nothing to do.")
+        say(f"No Kafka in {data_dir}; nothing to do.")
         return 0
     running = cluster.running()
     cluster.stop()
-    _say(f"Stopped {len(running)} broker(s)." if running else "No broker was running.")
+    say(f"Stopped {len(running)} broker(s)." if running else "No broker was running.")
     if keeps_data:
-        _say(f"The data stays in {data_dir}.")
+        say(f"The data stays in {data_dir}.")
     else:
         cluster.remove_data()
-        _say("Removed the data.")
+        say("Removed the data.")
     return 0
 
 
 def _status(data_dir: Path) -> int:
     cluster = KafkaCluster.attach(data_dir)
     if cluster is None:
-        _say(f"No Kafka in {data_dir}.")
+        say(f"No Kafka in {data_dir}.")
         return 1
     running, paused = cluster.running(), cluster.paused()
     for node_id in cluster.node_ids:
         word = "paused" if node_id in paused else "running" if node_id in running else "not running"
         process = f", process {cluster.pid_of(node_id)}" if node_id in running else ""
-        _say(f"Broker {node_id}: {word}{process}, log {cluster.log_of(node_id)}")
+        say(f"Broker {node_id}: {word}{process}, log {cluster.log_of(node_id)}")
     is_ready = not paused and cluster.is_ready()
-    _say("All brokers are ready." if is_ready else "Not ready; `python -m dev.kafka up` starts what is missing.")
+    say("All brokers are ready." if is_ready else "Not ready; `python -m dev.kafka up` starts what is missing.")
     _describe(cluster)
     return 0 if is_ready else 1
 
@@ -157,33 +142,15 @@ def _build_settings(data_dir: Path, options: argparse.Namespace) -> ClusterSetti
 def _describe(cluster: KafkaCluster) -> None:
     for listener in cluster.settings.listeners:
         if listener != CONTROLLER:
-            _say(f"  {listener:<15} {cluster.bootstrap_of(listener)}")
+            say(f"  {listener:<15} {cluster.bootstrap_of(listener)}")
     if cluster.settings.sasl:
-        _say(f"  users           {', '.join(f'{name}:{word}' for name, word in cluster.settings.users.items())}")
+        say(f"  users           {', '.join(f'{name}:{word}' for name, word in cluster.settings.users.items())}")
     if cluster.settings.oauth:
-        _say(f"  token of alice  {cluster.issuer.sign('alice', lifetime_seconds=_TOKEN_SECONDS)}")
+        say(f"  token of alice  {cluster.issuer.sign('alice', lifetime_seconds=_TOKEN_SECONDS)}")
     if cluster.settings.needs_certificates:
         tls = cluster.tls
-        _say(f"  CA              {tls.ca}")
-        _say(f"  client          {tls.client_certificate} {tls.client_key}")
-
-
-def _lock_path(data_dir: Path) -> Path:
-    # Not inside the folder: `down` removes that, and a lock file that vanishes locks nothing.
-    return cache_root() / "locks" / f"kafka-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]}.lock"
-
-
-def _data_dir_option(data_dir: Path) -> str:
-    return "" if data_dir == _default_data_dir().resolve() else f" --data-dir {data_dir}"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"dev.kafka: {text}\n")
+        say(f"  CA              {tls.ca}")
+        say(f"  client          {tls.client_certificate} {tls.client_key}")
 
 
 if __name__ == "__main__":

@@ -12,19 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.errors import BrokerFailedError
-from dev.kafka.processes import (
-    ProcessIdentity,
-    identify,
-    is_ours,
-    is_paused,
-    send_signal,
-    wait_until_gone,
-)
+from dev.addresses import LOOPBACK
+from dev.errors import ProgramFailedError
 from dev.kafka.provision import Distribution
 from dev.kafka.server_properties import LOG4J2, SCRAM_MECHANISMS
 from dev.kafka.wire import fetch_api_keys, fetch_broker_ids
+from dev.own_process import OwnProcess
+from dev.processes import ProcessIdentity, is_paused
 
 # The collector settings of Kafka's own start script, and an end instead of a broker that lingers without memory.
 _JVM_FLAGS = (
@@ -38,23 +32,7 @@ _JVM_FLAGS = (
 )
 _PAUSE_SECONDS_MAX = 5.0  # all threads have to come to a halt
 _POLL_SECONDS = 0.01
-_KILL_SECONDS_MAX = 10.0  # after SIGKILL only the kernel's own work is left
-_LOG_TAIL_BYTES = 16_384
-_LOG_TAIL_LINES = 12
 _TOOL_SECONDS_MAX = 60.0
-
-_KNOWN_CAUSES = (
-    ("No space left on device", "The disk that holds {folder} is full."),
-    ("Address already in use", "Another process took one of the broker's ports; choose others with --port-base."),
-    ("Cannot assign requested address", "A listener address does not exist on this machine (--extra-host?)."),
-    ("UnsupportedClassVersionError", "This Java is too old: Kafka needs 17 or newer."),
-    ("Could not find or load main class", "The cached jars are damaged: delete {cache} and try again."),
-    ("Could not reserve enough space", "Not enough memory for this heap; try a smaller --heap-mib."),
-    ("insufficient memory", "Not enough memory for this heap; try a smaller --heap-mib."),
-    ("OutOfMemoryError", "The broker ran out of heap; try a larger --heap-mib."),
-    ("Unrecognized VM option", "This Java does not know one of the given flags."),
-    ("Permission denied", "A file of {folder} may not be read or written."),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,40 +52,36 @@ class Launch:
         return os.environ | {"CLASSPATH": self.distribution.class_path}
 
 
-class Broker:
+class Broker(OwnProcess):
     """One node of a cluster, running or not."""
+
+    causes = (
+        ("No space left on device", "The disk that holds {folder} is full."),
+        ("Address already in use", "Another process took one of the broker's ports; choose others with --port-base."),
+        ("Cannot assign requested address", "A listener address does not exist on this machine (--extra-host?)."),
+        ("UnsupportedClassVersionError", "This Java is too old: Kafka needs 17 or newer."),
+        (
+            "Could not find or load main class",
+            "The cached jars are damaged: delete the folders kafka-* in {cache} and try again.",
+        ),
+        ("Could not reserve enough space", "Not enough memory for this heap; try a smaller --heap-mib."),
+        ("insufficient memory", "Not enough memory for this heap; try a smaller --heap-mib."),
+        ("OutOfMemoryError", "The broker ran out of heap; try a larger --heap-mib."),
+        ("Unrecognized VM option", "This Java does not know one of the given flags."),
+        ("Permission denied", "A file of {folder} may not be read or written."),
+    )
 
     def __init__(self, node_id: int, folder: Path, ports: Mapping[str, int], identity: ProcessIdentity | None) -> None:
         """Describe a broker; `identity` is its process from an earlier start, if any."""
+        marker = marker_of(folder)
+        super().__init__(f"broker {node_id}", marker=marker, log=folder / "broker.log", identity=identity)
         self.node_id = node_id
-        self.folder = folder
         self.ports = dict(ports)
-        self.identity = identity
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def marker(self) -> str:
-        """The text on the command line that makes a process ours."""
-        return str(self.folder / "server.properties")
 
     @property
     def data(self) -> Path:
         """Where the broker keeps its records."""
         return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        """Everything the process said, over all its starts."""
-        return self.folder / "broker.log"
-
-    def is_running(self) -> bool:
-        """Tell whether the process lives, paused or not."""
-        # Our own child needs no recognition, and for a moment after its start has no command line to recognise.
-        if self._process is not None:
-            if self._process.poll() is None:
-                return True
-            self._process = None
-        return self.identity is not None and is_ours(self.identity, self.marker)
 
     def is_paused(self) -> bool:
         """Tell whether the process is halted by `pause`."""
@@ -120,7 +94,7 @@ class Broker:
         while self.is_running() and not self.is_paused():
             if time.monotonic() > deadline:
                 message = f"Broker {self.node_id} does not stand still after SIGSTOP."
-                raise BrokerFailedError(message)
+                raise ProgramFailedError(message)
             time.sleep(_POLL_SECONDS)
 
     def write_configuration(self, server_properties: str) -> None:
@@ -147,48 +121,11 @@ class Broker:
         return Format(self, process)
 
     def spawn(self, launch: Launch) -> None:
-        """Start the process in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+        """Start the process."""
         flags = [*_JVM_FLAGS, f"-Xmx{launch.heap_mib}m", f"-Xms{min(launch.heap_mib, 256)}m"]
         flags.append(f"-Dlog4j2.configurationFile={(self.folder / 'log4j2.properties').as_uri()}")
         java, *rest = launch.command("kafka.Kafka", self.marker)
-        with self.log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                [java, *flags, *rest],
-                cwd=self.folder,
-                env=launch.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.identity = identify(self._process.pid)
-
-    def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to the process if it is ours and alive; tell whether it was."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-            return True
-        return self.identity is not None and send_signal(self.identity, self.marker, number)
-
-    def terminate(self) -> None:
-        """Ask the process to shut down in order; a paused one is woken for it."""
-        self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """End the process at once, as a crash would, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        if not self.wait_ended(_KILL_SECONDS_MAX):
-            message = f"Process {self.identity} of broker {self.node_id} does not end even after SIGKILL."
-            raise BrokerFailedError(message)
-
-    def wait_ended(self, timeout_seconds: float) -> bool:
-        """Wait for the end of the process; False when it still lives."""
-        has_ended = self.identity is None or wait_until_gone(self.identity, timeout_seconds)
-        if has_ended:
-            self.is_running()
-            self.identity = None
-        return has_ended
+        self.run([java, *flags, *rest], launch.environment())
 
     def fetch_known_brokers(self, cluster_id: str, timeout_seconds: float) -> frozenset[int]:
         """Ask this broker which brokers it sees alive; empty while it does not answer, or another one does."""
@@ -198,13 +135,6 @@ class Broker:
             return fetch_broker_ids(LOOPBACK, port, cluster_id=cluster_id, timeout_seconds=timeout_seconds)
         except OSError:
             return frozenset()
-
-    def explain_end(self, launch: Launch | None = None) -> str:
-        """Say why the process ended, from what it wrote last."""
-        tail = read_tail(self.log)
-        cause = explain(tail, folder=self.folder, cache=launch.distribution.folder if launch else None)
-        lines = "\n  ".join(tail.splitlines()[-_LOG_TAIL_LINES:]) or "(it wrote nothing)"
-        return f"{cause}\nEnd of {self.log}:\n  {lines}"
 
 
 class Format:
@@ -225,24 +155,11 @@ class Format:
             raise
         if self._process.returncode != 0:
             text = output.decode(errors="replace").strip()
-            cause = explain(text, folder=self._broker.folder, cache=None)
+            cause = self._broker.explain(text)
             message = f"Broker {self._broker.node_id}: the data folder could not be formatted. {cause}\n{text}"
-            raise BrokerFailedError(message)
+            raise ProgramFailedError(message)
 
 
-def read_tail(path: Path) -> str:
-    """Return the end of a log; empty when there is none."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(max(path.stat().st_size - _LOG_TAIL_BYTES, 0))
-            return stream.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def explain(text: str, *, folder: Path, cache: Path | None) -> str:
-    """Return the sentence for the first known cause in what a Kafka process wrote; empty when none is known."""
-    for sign, sentence in _KNOWN_CAUSES:
-        if sign in text:
-            return sentence.format(folder=folder, cache=cache or "the cache folder")
-    return ""
+def marker_of(folder: Path) -> str:
+    """Return the text on the command line that makes a process the broker of this folder."""
+    return str(folder / "server.properties")

@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from dev.kafka.addresses import find_free_ports, locked
+from dev.addresses import find_free_ports
+from dev.cache import Report, locked
+from dev.errors import DevError
 from dev.kafka.broker import Broker, Launch
-from dev.kafka.errors import KafkaDevError
-from dev.kafka.provision import Distribution, Report
+from dev.kafka.provision import Distribution
 from dev.kafka.server_properties import build_server_properties
 from dev.kafka.settings import ClusterSettings
 
@@ -43,7 +44,7 @@ def _record(distribution: Distribution, archive: Path, report: Report) -> None:
     try:
         _run_once(distribution, folder, temporary)
         temporary.rename(archive)
-    except (KafkaDevError, OSError) as error:
+    except (DevError, OSError) as error:
         report(f"No class archive, brokers start a little slower: {error}")
         archive.touch()
     finally:
@@ -67,7 +68,7 @@ def _run_once(distribution: Distribution, folder: Path, target: Path) -> None:
         deadline = time.monotonic() + _READY_SECONDS_MAX
         while 1 not in broker.fetch_known_brokers(_CLUSTER_ID, 1.0):
             if not broker.is_running() or time.monotonic() > deadline:
-                raise KafkaDevError(broker.explain_end(recording))
+                raise DevError(broker.explain_end())
             time.sleep(0.1)
         broker.terminate()
         broker.wait_ended(_DUMP_SECONDS_MAX)

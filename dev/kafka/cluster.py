@@ -24,18 +24,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dev.kafka.addresses import explain_refusal, find_free_ports
-from dev.kafka.broker import Broker, Format, Launch
-from dev.kafka.certificates import TlsFiles, make_certificates
+from dev.addresses import explain_refusal, find_free_ports
+from dev.cache import Report, report_nothing
+from dev.certificates import TlsFiles, make_certificates
+from dev.errors import ClusterStateError, DevError, PortTakenError, ProgramFailedError
+from dev.kafka.broker import Broker, Format, Launch, marker_of
 from dev.kafka.class_archive import class_archive_flags
-from dev.kafka.errors import BrokerFailedError, ClusterStateError, KafkaDevError, PortTakenError
-from dev.kafka.processes import is_ours
-from dev.kafka.provision import Report, provision, report_nothing
+from dev.kafka.provision import provision
 from dev.kafka.server_properties import build_server_properties
 from dev.kafka.settings import ClusterSettings
-from dev.kafka.state import ClusterState, load_state, save_state, state_path
+from dev.kafka.state import ClusterState, load_state, save_state
 from dev.kafka.tokens import TokenIssuer
-from dev.kafka.watchdog import start_watchdog
+from dev.processes import is_ours
+from dev.state_file import state_path
+from dev.watchdog import start_watchdog
 
 _READY_SECONDS_MAX = 90.0  # three brokers on two busy cores were ready after 10 s
 _STOP_SECONDS_MAX = 10.0  # the last brokers of a quorum wait in vain for a controller; their data is safe by then
@@ -241,7 +243,7 @@ class KafkaCluster:
         )
         if result.returncode != 0:
             message = f"{main_class} failed: {result.stdout}{result.stderr}"
-            raise KafkaDevError(message)
+            raise DevError(message)
         return result.stdout
 
     def grant(self, user: str, *permissions: str) -> None:
@@ -263,13 +265,13 @@ class KafkaCluster:
                 f"{self.data_dir} holds the data of {state.settings.brokers} broker(s), not {self.settings.brokers}"
             )
             raise ClusterStateError(message)
-        if any(is_ours(identity, self._marker_of(node_id)) for node_id, identity in state.processes.items()):
+        if any(
+            is_ours(identity, marker_of(self.data_dir / f"node-{node_id}"))
+            for node_id, identity in state.processes.items()
+        ):
             message = f"The brokers in {self.data_dir} run with other options"
             raise ClusterStateError(message)
         return dataclasses.replace(state, settings=self.settings, ports=self._choose_ports(), processes={})
-
-    def _marker_of(self, node_id: int) -> str:
-        return str(self.data_dir / f"node-{node_id}" / "server.properties")
 
     def _choose_ports(self) -> dict[int, dict[str, int]]:
         count = len(self.settings.listeners) * self.settings.brokers
@@ -338,18 +340,18 @@ class KafkaCluster:
                 if expected <= broker.fetch_known_brokers(self._state.cluster_id, _ANSWER_SECONDS_MAX):
                     del waiting[node_id]
                 elif not broker.is_running():
-                    message = f"Broker {node_id} ended while it started. {broker.explain_end(self._launch)}"
-                    raise BrokerFailedError(message)
+                    message = f"Broker {node_id} ended while it started. {broker.explain_end()}"
+                    raise ProgramFailedError(message)
             if waiting and time.monotonic() > deadline:
                 broker = next(iter(waiting.values()))
                 names = ", ".join(map(str, waiting))
-                message = f"Broker {names} not ready after {timeout_seconds:.0f} s. {broker.explain_end(self._launch)}"
-                raise BrokerFailedError(message)
+                message = f"Broker {names} not ready after {timeout_seconds:.0f} s. {broker.explain_end()}"
+                raise ProgramFailedError(message)
             time.sleep(_POLL_SECONDS if waiting else 0)
 
     def _spawn(self, broker: Broker, launch: Launch) -> None:
         if not self._survives and self._watchdog is None:
-            self._watchdog = start_watchdog(self.data_dir, removes_data=self._is_temporary)
+            self._watchdog = start_watchdog("dev.kafka.watchdog", self.data_dir, removes_data=self._is_temporary)
         broker.spawn(launch)
         self._save()
 

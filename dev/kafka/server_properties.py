@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.certificates import TlsFiles
+from dev.addresses import LOOPBACK
+from dev.certificates import TlsFiles
 from dev.kafka.settings import CONTROLLER, ClusterSettings
 from dev.kafka.tokens import TokenIssuer
 

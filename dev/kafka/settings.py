@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dev.kafka.addresses import LOOPBACK
-from dev.kafka.errors import SettingsError
+from dev.addresses import LOOPBACK
+from dev.errors import SettingsError
 
 CONTROLLER = "CONTROLLER"
 EXTRA = "EXTRA"

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from dev.kafka.errors import KafkaDevError, ToolMissingError
+from dev.errors import DevError, ToolMissingError
 
 _KEY_ID = "dev"
 _EXPONENT = "AQAB"  # 65537, which openssl takes unless told otherwise
@@ -60,5 +60,5 @@ def _openssl(*arguments: str, stdin: bytes = b"") -> bytes:
     result = subprocess.run([openssl, *arguments], input=stdin, capture_output=True, check=False)
     if result.returncode != 0:
         message = f"openssl {arguments[0]} failed: {result.stderr.decode(errors='replace').strip()}"
-        raise KafkaDevError(message)
+        raise DevError(message)
     return result.stdout

@@ -1,35 +1,12 @@
-"""Ends the brokers of a test run that was killed before it could: `python -m dev.kafka.watchdog DATA_DIR [remove]`.
+"""Ends the brokers of a test run that was killed: `python -m dev.kafka.watchdog DATA_DIR [remove]`."""
 
-The run holds the other end of our standard input. The kernel closes it however the run ends; then we kill what the
-state file names, if it is still ours, and remove a temporary folder. After an orderly end there is nothing left to do.
-"""
-
-import os
-import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from dev.kafka.processes import send_signal, wait_until_gone
+from dev.kafka.broker import marker_of
 from dev.kafka.state import load_state
-
-_ROOT = Path(__file__).parents[2]
-_KILL_SECONDS_MAX = 10.0
-
-
-def start_watchdog(data_dir: Path, *, removes_data: bool) -> subprocess.Popen[bytes]:
-    """Start the watchdog; closing its standard input ends it."""
-    arguments = [str(data_dir), *(["remove"] if removes_data else [])]
-    return subprocess.Popen(
-        [sys.executable, "-m", "dev.kafka.watchdog", *arguments],
-        cwd=_ROOT,
-        env=os.environ | {"PYTHONPATH": str(_ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+from dev.processes import send_signal, wait_until_gone
+from dev.watchdog import KILL_SECONDS_MAX, guard
 
 
 def end_brokers(data_dir: Path) -> None:
@@ -38,19 +15,9 @@ def end_brokers(data_dir: Path) -> None:
     if state is None:
         return
     for node_id, identity in state.processes.items():
-        marker = str(data_dir / f"node-{node_id}" / "server.properties")
-        if send_signal(identity, marker, signal.SIGKILL):
-            wait_until_gone(identity, _KILL_SECONDS_MAX)
-
-
-def main() -> None:
-    """Wait for the end of the parent, then clean up."""
-    data_dir = Path(sys.argv[1])
-    sys.stdin.buffer.read()
-    end_brokers(data_dir)
-    if "remove" in sys.argv[2:]:
-        shutil.rmtree(data_dir, ignore_errors=True)
+        if send_signal(identity, marker_of(data_dir / f"node-{node_id}"), signal.SIGKILL):
+            wait_until_gone(identity, KILL_SECONDS_MAX)
 
 
 if __name__ == "__main__":
-    main()
+    guard(end_brokers)

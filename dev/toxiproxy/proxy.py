@@ -1,19 +1,13 @@
 """A running toxiproxy and the links through it; it ends with the `with` block."""
 
 import json
-import subprocess
-import time
 import urllib.request
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any
 
-from dev.kafka.addresses import LOOPBACK, find_free_ports
-from dev.kafka.errors import ProvisionError
+from dev.addresses import LOOPBACK, find_free_ports
+from dev.server import Server
 from dev.toxiproxy.provision import provision
-
-_START_SECONDS_MAX: Final = 30.0
-_POLL_SECONDS: Final = 0.05
 
 
 class Link:
@@ -48,40 +42,27 @@ class Link:
         self._proxy.call("POST", f"/proxies/{self._name}/toxics", toxic)
 
 
-class Toxiproxy:
-    """A context manager. Raises ToolMissingError, ProvisionError."""
+class Toxiproxy(Server):
+    """A context manager. Raises ToolMissingError, ProvisionError, ProgramFailedError."""
+
+    name = "toxiproxy"
+    start_seconds_max = 30.0
 
     def __init__(self) -> None:
         self._program = provision()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._url = ""
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        (port,) = find_free_ports(1)
-        self._url = f"http://{LOOPBACK}:{port}"
-        self._process = subprocess.Popen(
-            [str(self._program), "-host", LOOPBACK, "-port", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while True:
-            try:
-                self.call("GET", "/version")
-            except OSError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.__exit__(None, None, None)
-                    raise ProvisionError(f"toxiproxy does not answer at {self._url}: {error}") from error
-                time.sleep(_POLL_SECONDS)
-            else:
-                return self
+    def command(self) -> list[str]:
+        """The program and its arguments."""
+        return [str(self._program), "-host", LOOPBACK, "-port", str(self.port)]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def answers(self) -> bool:
+        """Whether its API answers."""
+        try:
+            self.call("GET", "/version")
+        except OSError:
+            return False
+        return True
 
     def link(self, upstream: str, *, port: int | None = None) -> Link:
         """A new way to `host:port`; on a free port of the loopback address unless one is named."""
@@ -93,8 +74,11 @@ class Toxiproxy:
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask the proxy's own HTTP API. Raises OSError."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - our own child
-            f"{self._url}{path}", data=data, method=method, headers={"Content-Type": "application/json"}
+        request = urllib.request.Request(
+            f"http://{LOOPBACK}:{self.port}{path}",
+            data=data,
+            method=method,
+            headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
             text = response.read()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dev.addresses import find_free_ports
 from dev.engine_process import EngineProcess
-from dev.kafka.addresses import find_free_ports
 from tests.support.conformance import environment
 from tests.support.conformance.__main__ import main as write_configuration
 from tests.support.conformance.cases import NAMES, read_cases

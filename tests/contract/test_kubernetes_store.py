@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from dev.cluster.kubectl import KubectlError
-from dev.kafka.certificates import TlsFiles
+from dev.certificates import TlsFiles
+from dev.errors import KubectlError
 from flowmachine.adapters.kubernetes import KubeApi, KubeConnection, KubernetesStore
 from flowmachine.adapters.kubernetes.manifest import object_name
 from flowmachine.core.saga import Saga

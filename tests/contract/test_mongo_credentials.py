@@ -1,28 +1,23 @@
 """The store on a MongoDB-compatible server with users: what those are told whom it does not let in."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from pymongo import MongoClient
 
 from dev.ferretdb import DATABASE, PASSWORD, USER, FerretDbServer
-from dev.kafka.errors import ToolMissingError
 from flowmachine.adapters.mongo import MongoStore
 from flowmachine.errors import ConfigurationError
 from tests.contract.store_contract import one, order_after, read_one
+from tests.support.tools import skipped_without_tools
 
 pytestmark = pytest.mark.timeout(900)  # of which the first use takes some minutes, to build the server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FerretDbServer]:
-    try:
+    with skipped_without_tools():
         made = FerretDbServer()
-    except ToolMissingError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     with made:
         yield made
 

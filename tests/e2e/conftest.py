@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster import Cluster, ClusterSettings, Kubectl, ToolMissingError
+from dev.cluster import Cluster, ClusterSettings, Kubectl
 from dev.cluster.node import ensure_node_programs
 from dev.cluster.programs import provision
 from dev.cluster.settings import NODE_ADDRESS
@@ -20,6 +20,7 @@ from dev.images import Image, build_image
 from dev.kafka.settings import EXTRA
 from tests.support.kafka import BOOTSTRAP_VARIABLE, find_session_broker, start_test_broker
 from tests.support.kubernetes import KUBECONFIG_VARIABLE, find_session_cluster
+from tests.support.tools import skipped_without_tools
 
 IMAGE_VARIABLE = "FLOWMACHINE_TEST_IMAGE"
 
@@ -53,12 +54,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def _provision() -> Image:
-    try:
+    with skipped_without_tools(f"Or name a cluster in {KUBECONFIG_VARIABLE}."):
         ensure_node_programs(print)
         provision(print)
         return build_image(report=print)
-    except ToolMissingError as error:
-        pytest.skip(f"{error} Or name a cluster in {KUBECONFIG_VARIABLE}.")
 
 
 def _find_stage(folder: Path) -> Stage:

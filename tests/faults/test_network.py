@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dev.addresses import LOOPBACK, find_free_ports
 from dev.engine_process import EngineProcess
-from dev.kafka.addresses import LOOPBACK, find_free_ports
 from dev.toxiproxy import Link, Toxiproxy
 from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from helm_python import Chart, Config, HelmKubeError, HelmReleaseError
 
-from dev.cluster import Kubectl, KubectlError
+from dev.cluster import Kubectl
+from dev.errors import KubectlError
 from tests.support.charts import CHART, RELEASE
 from tests.support.eventually import eventually
 from tests.support.kubernetes import KubernetesCluster, foreign_kinds, start_test_cluster

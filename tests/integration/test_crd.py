@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.cluster import KubectlError
 from dev.crds import TARGET
+from dev.errors import KubectlError
 from flowmachine_operator.plan.judge import judge
 from tests.support.kubernetes import KubernetesCluster
 

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from dev.cluster import BuildError, Cluster, ClusterSettings, ComponentFailedError, KubectlError, ToolMissingError
+from dev.cluster import Cluster, ClusterSettings
 from dev.cluster.programs import PROGRAMS, find_programs, provision
-from dev.cluster.state import load_state, state_path
-from dev.kafka.processes import identify
+from dev.cluster.state import load_state
+from dev.errors import KubectlError, ProgramFailedError, ProvisionError, ToolMissingError
+from dev.processes import identify
+from dev.state_file import state_path
 from tests.support.kubernetes import KubernetesCluster, mark_pods_ready, start_test_cluster
 
 pytestmark = pytest.mark.kubernetes
@@ -138,7 +140,7 @@ def test_data_and_address_outlive_crashes_and_an_ordered_stop(
 def test_program_that_ends_at_once_says_why_and_leaves_nothing(kubernetes_cluster: KubernetesCluster) -> None:
     kubernetes_cluster.own_cluster()
     cluster = Cluster(ClusterSettings(api_server_flags=("--no-such-flag",)))
-    with pytest.raises(ComponentFailedError, match=r"kube-apiserver ended while it started\. It does not know one of"):
+    with pytest.raises(ProgramFailedError, match=r"kube-apiserver ended while it started\. It does not know one of"):
         cluster.__enter__()
     assert cluster.running() == ()
     assert not cluster.data_dir.exists()
@@ -247,7 +249,7 @@ def test_missing_go_is_named_only_when_something_must_be_built(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("words", "error", "match"),
     [
-        ("main.go:7:2: no such host", BuildError, "no such host"),
+        ("main.go:7:2: no such host", ProvisionError, "no such host"),
         ("go: go.mod requires go >= 1.26.0 (running go 1.22.1)", ToolMissingError, "Go is too old"),
     ],
 )

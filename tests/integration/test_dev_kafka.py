@@ -23,12 +23,15 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from dev.kafka import ClusterSettings, KafkaCluster, SettingsError, ToolMissingError
-from dev.kafka.addresses import LOOPBACK, find_free_ports
-from dev.kafka.processes import ProcessIdentity, identify
-from dev.kafka.provision import cache_root, provision
-from dev.kafka.state import load_state, state_path
+from dev.addresses import LOOPBACK, find_free_ports
+from dev.cache import cache_root
+from dev.errors import SettingsError, ToolMissingError
+from dev.kafka import ClusterSettings, KafkaCluster
+from dev.kafka.provision import provision
+from dev.kafka.state import load_state
 from dev.kafka.wire import fetch_api_keys, fetch_broker_ids
+from dev.processes import ProcessIdentity, identify
+from dev.state_file import state_path
 from tests.support.kafka import (
     KafkaBroker,
     StartCluster,

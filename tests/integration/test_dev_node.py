@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster import Cluster, ClusterSettings, ToolMissingError
+from dev.cluster import Cluster, ClusterSettings
 from dev.cluster.network import find_owner
 from dev.cluster.node import ensure_node_programs
 from dev.cluster.programs import provision
 from dev.images import build_pause_image
 from dev.images.pause import NAME
 from tests.support.eventually import eventually
+from tests.support.tools import skipped_without_tools
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -36,11 +37,9 @@ sys.stdin.read()
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    try:
+    with skipped_without_tools():
         ensure_node_programs(print)
         provision()
-    except ToolMissingError as error:
-        pytest.skip(str(error))
     # Not below `tmp_path`: kubelet's sockets would have paths of more than the 107 characters that there may be.
     with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as folder:
         cluster = Path(folder) / "cluster"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.cluster import KubectlError
+from dev.addresses import find_free_ports
 from dev.crds import TARGET
-from dev.kafka.addresses import find_free_ports
+from dev.errors import KubectlError
 from flowmachine_operator.certificates import LIFETIME, make_certificate
 from flowmachine_operator.kinds import SECRET, WEBHOOK_CONFIGURATION
 from tests.support.kubernetes import install_crds

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dev.kafka.addresses import find_free_ports
+from dev.addresses import find_free_ports
 from flowmachine_operator.certificates import LIFETIME, make_certificate
 from flowmachine_operator.kinds import (
     CONFIG_MAP,

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from aiohttp import web
 
+from dev.addresses import find_free_ports
 from dev.engine_process import EngineProcess
-from dev.kafka.addresses import find_free_ports
 from flowmachine.core.trace import derive_span_id, derive_trace_id
 from flowmachine.wire.message import encode_message
 from tests.support.eventually import eventually

@@ -10,29 +10,21 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dev.kafka.errors import ToolMissingError
 from dev.mongo import MongoServer
 from dev.postgres import PostgresServer
+from tests.support.tools import skipped_without_tools
 
 
 def start_postgres() -> PostgresServer:
-    """A server that the caller ends; skips the test when there is none to be had, and fails it when CI=true."""
-    try:
+    """A server that the caller ends; skips the test when there is none to be had."""
+    with skipped_without_tools():
         return PostgresServer().__enter__()
-    except ToolMissingError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"Tests with PostgreSQL must run in CI. {error}", pytrace=False)
-        pytest.skip(str(error))
 
 
 def start_mongo() -> MongoServer:
     """As `start_postgres`."""
-    try:
+    with skipped_without_tools():
         return MongoServer().__enter__()
-    except ToolMissingError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"Tests with MongoDB's protocol must run in CI. {error}", pytrace=False)
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dev.addresses import find_free_ports
 from dev.engine_process import EngineProcess
-from dev.kafka.addresses import find_free_ports
 
 _ROOT = Path(__file__).resolve().parents[2]
 

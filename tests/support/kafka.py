@@ -26,8 +26,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaTimeoutError, for_code
 from aiokafka.structs import ConsumerRecord
 
-from dev.kafka import ClusterSettings, KafkaCluster, ToolMissingError
+from dev.kafka import ClusterSettings, KafkaCluster
 from dev.kafka.wire import fetch_broker_ids
+from tests.support.tools import skipped_without_tools
 
 BOOTSTRAP_VARIABLE = "FLOWMACHINE_TEST_KAFKA_BOOTSTRAP"
 Headers = Sequence[tuple[str, bytes]]
@@ -60,16 +61,12 @@ class KafkaBroker:
 def start_test_broker(**settings: Any) -> KafkaCluster:
     """Start brokers on free ports in a temporary folder; takes the fields of `ClusterSettings`.
 
-    Skips the test when Java or Maven are missing, and fails it when CI=true. The caller closes the cluster.
+    Skips the test when Java or Maven are missing. The caller closes the cluster.
     """
     cluster = KafkaCluster(ClusterSettings(**({"quick_jvm": True} | settings)))
     try:
-        cluster.start()
-    except ToolMissingError as error:
-        cluster.close()
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"Tests with Kafka must run in CI. {error}", pytrace=False)
-        pytest.skip(f"{error} Or name a broker in {BOOTSTRAP_VARIABLE}.")
+        with skipped_without_tools(f"Or name a broker in {BOOTSTRAP_VARIABLE}."):
+            cluster.start()
     except BaseException:
         cluster.close()
         raise

@@ -24,9 +24,11 @@ from typing import Any
 
 import pytest
 
-from dev.cluster import Cluster, ClusterError, ClusterSettings, Kubectl, KubectlError, ToolMissingError
+from dev.cluster import Cluster, ClusterSettings, Kubectl
 from dev.cluster.programs import provision
 from dev.crds import SAGA_TARGET, TARGET
+from dev.errors import DevError, KubectlError, ToolMissingError
+from tests.support.tools import skipped_without_tools
 
 KUBECONFIG_VARIABLE = "KUBECONFIG"
 SYSTEM = "flowmachine-system"
@@ -87,24 +89,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     try:
         provision(terminal.write_line if terminal is not None else lambda _line: None)
-    except ClusterError as error:
+    except DevError as error:
         session.config.stash[_PROVISION_ERROR] = error
 
 
-_PROVISION_ERROR = pytest.StashKey[ClusterError]()
+_PROVISION_ERROR = pytest.StashKey[DevError]()
 
 
 def start_test_cluster(settings: ClusterSettings | None = None) -> Cluster:
     """Start a control plane of the test's own, by default in a temporary folder; the caller closes it.
 
-    Skips the test when Go or openssl are missing; in CI that is a failure.
+    Skips the test when Go or openssl are missing.
     """
     cluster = Cluster(settings)
     try:
-        cluster.start()
-    except ToolMissingError as error:
-        cluster.close()
-        pytest.skip(f"{error} Or name a cluster in {KUBECONFIG_VARIABLE}.")
+        with skipped_without_tools(f"Or name a cluster in {KUBECONFIG_VARIABLE}."):
+            cluster.start()
     except BaseException:
         cluster.close()
         raise

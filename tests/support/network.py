@@ -1,22 +1,17 @@
 """A network that fails on demand: toxiproxy for the tests that put it between two real parts."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from dev.kafka.errors import ToolMissingError
 from dev.toxiproxy import Toxiproxy
+from tests.support.tools import skipped_without_tools
 
 
 @pytest.fixture
 def toxiproxy() -> Iterator[Toxiproxy]:
-    """A proxy of the test's own; skips the test when there is none to be had, and fails it when CI=true."""
-    try:
+    """A proxy of the test's own; skips the test when there is none to be had."""
+    with skipped_without_tools():
         made = Toxiproxy()
-    except ToolMissingError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
     with made:
         yield made

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dev.node.provision import NodeMissingError, find_node, provision
+from dev.node.provision import find_node, provision
+from tests.support.tools import skipped_without_tools
 
 
 @pytest.fixture(scope="session")
 def node_packages() -> Path:
     """The folder that holds `node_modules`."""
-    try:
+    with skipped_without_tools():
         find_node()
         return provision()
-    except NodeMissingError as error:
-        pytest.skip(str(error))

@@ -29,8 +29,8 @@ import yaml
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
+from dev.addresses import find_free_ports
 from dev.cluster.kubectl import Kubectl
-from dev.kafka.addresses import find_free_ports
 from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, LEASE, POD, Kind
 from flowmachine_operator.kube_api import KubeApi
 from tests.support.kafka import create_topics, unique_name

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from dev.kafka.addresses import find_free_ports
+from dev.addresses import find_free_ports
 from flowmachine.adapters.opentelemetry import opened_tracer
 from flowmachine.adapters.opentelemetry.opened import find_obstacle, wanted_endpoint
 from flowmachine.core.payload import encode_payload

@@ -1,15 +1,11 @@
-"""Ports on this machine, and file locks between two runs of these tools."""
+"""Free and taken ports on this machine."""
 
 import errno
-import fcntl
 import os
 import secrets
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
 
-from dev.kafka.errors import PortTakenError
+from dev.errors import PortTakenError
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes source ports of outgoing connections (usually 32768 and up): a client
@@ -42,12 +38,3 @@ def find_free_ports(count: int) -> list[int]:
             found.append(port)
     message = f"No {count} free ports between {_FREE_PORTS_FROM} and {_FREE_PORTS_TO} on {LOOPBACK}."
     raise PortTakenError(message)
-
-
-@contextmanager
-def locked(path: Path) -> Generator[None, None, None]:
-    """Hold an exclusive lock on the file; a second run waits, and the lock ends with the process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

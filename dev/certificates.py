@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.kafka.errors import KafkaDevError, ToolMissingError
+from dev.errors import DevError, ToolMissingError
 
 _DAYS = "365"
 _CONFIGURATION = """\
@@ -103,4 +103,4 @@ class _Maker:
         )
         if result.returncode != 0:
             message = f"openssl {arguments[0]} failed: {result.stderr.strip()}"
-            raise KafkaDevError(message)
+            raise DevError(message)
