@@ -155,7 +155,7 @@ async def test_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     code, _, err = await ended(await spawn(tmp_path, "-f", str(EXAMPLE), "--http", "127.0.0.1:0"))
     assert code == 1
-    assert "the folder cannot be made" in err
+    assert "the folder cannot be made: it is a file; name another one with --data-dir" in err
     assert "Traceback" not in err
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -136,8 +137,11 @@ async def run_server(application: web.Application, host: str, port: int) -> Asyn
 def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
     if error.errno == errno.EADDRINUSE:
         return ConfigurationError.of("", "port-in-use", f"port {port} of {host} is in use; choose another with --http")
-    detail = error.strerror or str(error)
-    return ConfigurationError.of("", "cannot-listen", f"the HTTP API cannot listen on {host} port {port}: {detail}")
+    # asyncio repeats the address in `strerror`; an error of the name service has a negative number of its own.
+    number = error.errno or 0
+    detail = os.strerror(number) if number > 0 else error.strerror or str(error)
+    message = f"the HTTP API cannot listen on {host} port {port} ({detail}); choose another address with --http"
+    return ConfigurationError.of("", "cannot-listen", message)
 
 
 async def _complete_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -50,7 +50,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _, resource = load_source(arguments)
+    resource = load_source(arguments)
     graph = machine_graph(build_machine(resource))
     columns = shutil.get_terminal_size((_COLUMNS_WITHOUT_TERMINAL, 24)).columns
     text = render(graph, choose_format(arguments.format, arguments.output), columns)

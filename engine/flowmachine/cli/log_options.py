@@ -1,28 +1,24 @@
-"""Options of the commands that work on a machine's log, and how they show that they do."""
+"""Options of the commands that work on a machine's log: which machine, and where its log and its secrets are."""
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-from flowmachine.cli.run import DATA_DIR_DEFAULT, SECRETS_DIR_DEFAULT
 from flowmachine.cli.source import add_source_options
 
 if TYPE_CHECKING:
     from flowmachine.app import RunOptions
 
-Advance = Callable[[int, int], None]
-"""How much is done, and of how much."""
+DATA_DIR_DEFAULT: Final = Path("flowmachine-data")
+SECRETS_DIR_DEFAULT: Final = Path("/var/run/secrets/flowmachine")
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
-    """Which machine, and where its log is."""
+    """`-f`, `--name`, `--embedded`, `--data-dir` and `--secrets-dir`."""
     add_source_options(parser)
-    parser.add_argument("--embedded", action="store_true", help="the log is the file that `run --embedded` keeps")
+    parser.add_argument(
+        "--embedded", action="store_true", help="the log is a file, which one engine uses, and no Kafka is needed"
+    )
     parser.add_argument(
         "--data-dir", metavar="DIR", type=Path, default=DATA_DIR_DEFAULT, help="folder of that file (./%(default)s)"
     )
@@ -47,15 +43,3 @@ def read_log_options(arguments: argparse.Namespace) -> "RunOptions":
         data_dir=arguments.data_dir,
         secrets_dir=arguments.secrets_dir,
     )
-
-
-def progress_bars(console: Console) -> Progress:
-    """Bars on a terminal; nothing elsewhere. A context manager."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
-def add_bar(progress: Progress, name: str) -> Advance:
-    """A bar of its own for one step."""
-    bar = progress.add_task(name, total=None)
-    return lambda done, total: progress.update(bar, completed=done, total=max(total, done))

@@ -11,7 +11,7 @@ from flowmachine.cli.source import load_source
 
 def _run(arguments: argparse.Namespace) -> int:
     set_up_logging(log_format=arguments.log_format, level=arguments.log_level)
-    _, resource = load_source(arguments)
+    resource = load_source(arguments)
     # Only here, as for `run`: it takes a second to import.
     from flowmachine.cli.serve import project
 

@@ -1,28 +1,20 @@
 """`run`: its options; `serve` does the work."""
 
 import argparse
-import logging
 import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
+from flowmachine.cli.command import EXIT_OK, Command
+from flowmachine.cli.log_options import add_log_options
 from flowmachine.cli.logs import LOG_FORMATS, LOG_LEVELS, set_up_logging
-from flowmachine.cli.problem_text import error_console, print_problems
-from flowmachine.cli.source import add_source_options, load_source
-from flowmachine.errors import ConfigurationError
+from flowmachine.cli.source import load_source
 
 HTTP_DEFAULT_HOST: Final = "127.0.0.1"
 HTTP_DEFAULT_PORT: Final = 8080
-DATA_DIR_DEFAULT: Final = Path("flowmachine-data")
-SECRETS_DIR_DEFAULT: Final = Path("/var/run/secrets/flowmachine")
 HOST_VARIABLE: Final = "HTTP_HOST"
 PORT_VARIABLE: Final = "HTTP_PORT"
 LEVEL_VARIABLE: Final = "LOG_LEVEL"
 _PORT_MAX: Final = 65535
-
-_log = logging.getLogger(__name__)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -31,15 +23,23 @@ def parse_address(text: str) -> tuple[str, int]:
     is_port = port.isascii() and port.isdigit() and int(port) <= _PORT_MAX
     is_host = "]" not in host and ":" not in host if not host.startswith("[") else host.endswith("]")
     if not colon or not is_port or not is_host or any(character.isspace() or character == "/" for character in host):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an address HOST:PORT")
+        from_environment = f" (${HOST_VARIABLE} and ${PORT_VARIABLE})" if text == _default_address() else ""
+        raise argparse.ArgumentTypeError(f"{text!r}{from_environment} is not an address HOST:PORT")
     return host.removeprefix("[").removesuffix("]") or HTTP_DEFAULT_HOST, int(port)
 
 
 def parse_level(text: str) -> str:
     """The name of a level. Raises ArgumentTypeError."""
     if text.lower() not in LOG_LEVELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(LOG_LEVELS)}")
+        from_environment = f" (${LEVEL_VARIABLE})" if text == os.environ.get(LEVEL_VARIABLE) else ""
+        raise argparse.ArgumentTypeError(f"{text!r}{from_environment} is not one of {', '.join(LOG_LEVELS)}")
     return text.lower()
+
+
+def _default_address() -> str:
+    host = os.environ.get(HOST_VARIABLE) or HTTP_DEFAULT_HOST
+    port = os.environ.get(PORT_VARIABLE) or HTTP_DEFAULT_PORT
+    return f"{host}:{port}"
 
 
 def _parse_advertised(text: str) -> str:
@@ -64,29 +64,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def add_process_options(parser: argparse.ArgumentParser) -> None:
     """What `run` and `project` have in common: the machine, its log and secrets, the HTTP server, logging."""
-    environment: Mapping[str, str] = os.environ
-    host = environment.get(HOST_VARIABLE) or HTTP_DEFAULT_HOST
-    port = environment.get(PORT_VARIABLE) or str(HTTP_DEFAULT_PORT)
-    add_source_options(parser)
+    add_log_options(parser)
     parser.add_argument(
         "--http",
         metavar="HOST:PORT",
         type=parse_address,
-        default=f"{host}:{port}",  # argparse parses a default that is a text
+        default=_default_address(),  # argparse parses a default that is a text
         help=f"where the HTTP API listens; port 0 is any free one (%(default)s); ${HOST_VARIABLE}, ${PORT_VARIABLE}",
-    )
-    parser.add_argument(
-        "--embedded", action="store_true", help="keep the log in a file, without Kafka; one engine only"
-    )
-    parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, default=DATA_DIR_DEFAULT, help="folder of that file (./%(default)s)"
-    )
-    parser.add_argument(
-        "--secrets-dir",
-        metavar="DIR",
-        type=Path,
-        default=SECRETS_DIR_DEFAULT,
-        help="folder of the files {name}/{key} that secretKeyRefs name (%(default)s)",
     )
     parser.add_argument(
         "--log-format", choices=LOG_FORMATS, default="auto", help="auto: pretty on a terminal, else json"
@@ -95,24 +79,18 @@ def add_process_options(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         metavar="LEVEL",
         type=parse_level,
-        default=environment.get(LEVEL_VARIABLE) or "info",
+        default=os.environ.get(LEVEL_VARIABLE) or "info",
         help=f"trace, debug, info, warn, error, fatal or silent (%(default)s); ${LEVEL_VARIABLE}",
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     set_up_logging(log_format=arguments.log_format, level=arguments.log_level)
-    source, is_loaded = arguments.file, False
-    try:
-        source, resource = load_source(arguments)
-        is_loaded = True
-        # Only here: what an engine needs takes a second to import, and `check` should not wait for it.
-        from flowmachine.cli.serve import serve
+    resource = load_source(arguments)
+    # Only here: what an engine needs takes a second to import, and `check` should not wait for it.
+    from flowmachine.cli.serve import serve
 
-        serve(resource, arguments)
-    except ConfigurationError as error:
-        print_problems(error_console(), error.problems, source="" if is_loaded else source)
-        return EXIT_PROBLEM
+    serve(resource, arguments)
     return EXIT_OK
 
 

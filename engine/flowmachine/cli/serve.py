@@ -76,8 +76,9 @@ def check_data_dir(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        detail = error.strerror or str(error)
-        raise ConfigurationError.of(str(path.parent), "data-dir", f"the folder cannot be made: {detail}") from error
+        detail = "it is a file" if isinstance(error, FileExistsError) else error.strerror or str(error)
+        message = f"the folder cannot be made: {detail}; name another one with --data-dir"
+        raise ConfigurationError.of(str(path.parent), "data-dir", message) from error
     lock = EngineLock(path)
     lock.acquire()
     lock.release()

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 from flowmachine.config.fields import SagaIdPrefix
 from flowmachine.config.load import load_text
 from flowmachine.config.resource import FlowMachine
-from flowmachine.errors import ConfigurationError
+from flowmachine.errors import ConfigurationError, Problem
 
 STANDARD_INPUT: Final = "-"
 FILE_VARIABLE: Final = "CONFIGURATIONS_FILE_PATH"
 PREFIX_VARIABLE: Final = "SAGA_ID_PREFIX"
+
+
+class SourceError(ConfigurationError):
+    """Something is wrong in a file, whose name people have to be told beside the problems."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.source = source
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +55,13 @@ def read_source(file: str) -> tuple[str, bytes]:
         raise ConfigurationError.of(file, "file-not-readable", f"cannot be read: {detail}") from error
 
 
-def load_source(
-    arguments: argparse.Namespace, *, environment: Mapping[str, str] | None = None
-) -> tuple[str, FlowMachine]:
-    """The source's name and the FlowMachine that it describes. Raises ConfigurationError with every problem."""
-    name, text = read_source(arguments.file)
-    return name, load_flow_machine(name, text, arguments.name, os.environ if environment is None else environment)
+def load_source(arguments: argparse.Namespace) -> FlowMachine:
+    """The FlowMachine that the options name. Raises ConfigurationError, which is SourceError for what stands in it."""
+    source, text = read_source(arguments.file)
+    try:
+        return load_flow_machine(source, text, arguments.name, os.environ)
+    except ConfigurationError as error:
+        raise SourceError(source, error.problems) from error
 
 
 def load_flow_machine(source: str, text: bytes, name: str | None, environment: Mapping[str, str]) -> FlowMachine:

@@ -57,7 +57,36 @@ def test_level_of_the_environment_is_checked(
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "loud")
     assert main(["run", "-f", str(EXAMPLE)]) == 2
-    assert "'loud' is not one of trace, debug" in capsys.readouterr().err
+    assert "'loud' ($LOG_LEVEL) is not one of trace, debug" in capsys.readouterr().err
+
+
+def test_port_of_the_environment_is_checked_where_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTP_PORT", "web")
+    assert main(["run", "-f", str(EXAMPLE)]) == 2
+    assert "'127.0.0.1:web' ($HTTP_HOST and $HTTP_PORT) is not an address" in capsys.readouterr().err
+    assert main(["check", "-f", str(EXAMPLE)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program"),
+    [
+        (["run", "-f", "orders.yaml", "--frob"], "flowmachine run"),
+        (["sagas", "list", "--older", "1h"], "flowmachine sagas list"),
+        (["sagas"], "flowmachine sagas"),
+        (["frobnicate"], "flowmachine"),
+        ([], "flowmachine"),
+    ],
+)
+def test_wrong_usage_names_the_help_of_its_command(
+    arguments: list[str], program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert f"usage: {program} [-h]" in output.err
+    assert output.err.endswith(f"`{program} --help` tells what there is.\n")
+    assert output.out == ""
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "5001"])

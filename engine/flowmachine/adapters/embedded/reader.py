@@ -22,9 +22,8 @@ class EmbeddedReader:
 
     async def __aenter__(self) -> Self:
         if not self._path.is_file():
-            raise ConfigurationError.of(
-                str(self._path), "log-missing", "there is no such file: no engine has run there"
-            )
+            message = "there is no such file: no engine has run there, or --data-dir is to name another folder"
+            raise ConfigurationError.of(str(self._path), "log-missing", message)
         await self._client.start()
         return self
 

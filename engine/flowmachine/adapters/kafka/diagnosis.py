@@ -1,5 +1,7 @@
 """Why the brokers cannot be reached. aiokafka's clients only say "unable to bootstrap", whatever the reason."""
 
+import os
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -13,6 +15,7 @@ from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translate, translated
 from flowmachine.errors import ConfigurationError, TransientError
 
+_SILENT = "no Kafka broker answers ({}): is it up, and are these its addresses?"
 _SHARED_ARGUMENTS = ("bootstrap_servers", "metadata_max_age_ms", "retry_backoff_ms")
 
 
@@ -30,17 +33,16 @@ async def connected_admin(connection: KafkaConnection) -> AsyncGenerator[AIOKafk
 
 
 async def _connect(connection: KafkaConnection, admin: AIOKafkaAdminClient) -> None:
-    doing = f"connecting to {connection.address}"
     if isinstance(connection.credentials.sasl, AbstractTokenProvider):
         await _find_reasons(
             connection
         )  # aiokafka's client starts even if its token is refused, and knows no broker then
     try:
-        with translated(doing):
+        with translated(f"connecting to {connection.address}"):
             await admin.start()
     except TransientError as error:
         said = await _find_reasons(connection)
-        raise TransientError(f"{doing}: {said}" if said else str(error)) from error
+        raise TransientError(_SILENT.format(said) if said else str(error)) from error
 
 
 async def _find_reasons(connection: KafkaConnection) -> str:
@@ -49,7 +51,19 @@ async def _find_reasons(connection: KafkaConnection) -> str:
     for reason in reasons.values():
         if isinstance(reason, ConfigurationError):
             raise reason
-    return "; ".join(f"{broker}: {reason}" for broker, reason in reasons.items() if reason is not None)
+    return "; ".join(f"{broker}: {_describe(reason)}" for broker, reason in reasons.items() if reason is not None)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):  # a certificate that is not trusted, for example
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:  # asyncio repeats the address in `strerror`
+        return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
+    if isinstance(error, kafka.KafkaConnectionError) or not str(error):
+        return "it does not answer as a broker does; perhaps it is none, or wants TLS"
+    return str(error)
 
 
 async def _try(connection: KafkaConnection, broker: str) -> Exception | None:

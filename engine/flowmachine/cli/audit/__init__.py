@@ -13,10 +13,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from flowmachine.cli.command import EXIT_OK, Command
-from flowmachine.cli.log_options import add_bar, add_log_options, progress_bars, read_log_options
-from flowmachine.cli.problem_text import error_console, output_console, print_problems
+from flowmachine.cli.log_options import add_log_options, read_log_options
+from flowmachine.cli.problem_text import error_console, output_console
+from flowmachine.cli.progress import add_bar, progress_bars
 from flowmachine.cli.source import load_source
-from flowmachine.errors import ConfigurationError, FlowMachineError, Problem
 
 if TYPE_CHECKING:
     from flowmachine.cli.audit.report import Report
@@ -31,21 +31,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    source, is_loaded = arguments.file, False
-    try:
-        source, resource = load_source(arguments)
-        is_loaded = True
-        from flowmachine.cli.audit.session import run_audit  # only here: what it needs takes a second to import
+    resource = load_source(arguments)
+    from flowmachine.cli.audit.session import run_audit  # only here: what it needs takes a second to import
 
-        options = read_log_options(arguments)
-        with progress_bars(error_console()) as progress:
-            report = asyncio.run(run_audit(resource, options, lambda name: add_bar(progress, name)))
-    except ConfigurationError as error:
-        print_problems(error_console(), error.problems, source="" if is_loaded else source)
-        return EXIT_NOT_READ
-    except FlowMachineError as error:
-        print_problems(error_console(), [Problem("", error.code, str(error))])
-        return EXIT_NOT_READ
+    options = read_log_options(arguments)
+    with progress_bars(error_console()) as progress:
+        report = asyncio.run(run_audit(resource, options, lambda name: add_bar(progress, name)))
     return _answer(report, is_json=arguments.output == "json")
 
 
@@ -64,6 +55,7 @@ AUDIT: Final = Command(
     summary="prove that no input was lost, no command doubled, no saga changed",
     configure=_configure,
     run=_run,
+    exit_when_failed=EXIT_NOT_READ,
     details="Reads the machine's topics, replays every saga, and compares. Writes nothing; an engine may be at work.\n"
     "Exit code 0: nothing found; 1: something is wrong (it has been printed); 2: the log could not be read.\n"
     "What each finding means and what to do: docs/audit.md.",

@@ -13,7 +13,7 @@ import msgspec
 
 from flowmachine.audit.model import NEVER_MS, Scope, TopicPartition
 from flowmachine.cli.audit.spill import Role, Spill
-from flowmachine.cli.log_options import Advance
+from flowmachine.cli.progress import Advance
 from flowmachine.core.definition import Machine
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.core.saga import ADOPTED, IMPORTED

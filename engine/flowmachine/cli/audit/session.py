@@ -15,7 +15,7 @@ from flowmachine.audit.model import Scope
 from flowmachine.cli.audit.gather import LogReader, MachineTopics, gather
 from flowmachine.cli.audit.report import Report
 from flowmachine.cli.audit.spill import Spill
-from flowmachine.cli.log_options import Advance
+from flowmachine.cli.progress import Advance
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine
 from flowmachine.config.topic_names import consumer_group, input_topics, internal_topics, kafka_channels

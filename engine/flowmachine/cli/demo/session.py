@@ -22,6 +22,7 @@ from flowmachine.cli.demo.report import outcome_graph, print_report
 from flowmachine.cli.demo.scenario import Outcome, Place, Stage, run_scenario
 from flowmachine.cli.demo.workload import Ledger, make_orders
 from flowmachine.cli.diagram import write_output
+from flowmachine.cli.problem_text import PlainConsole
 from flowmachine.config.build import build_machine
 from flowmachine.config.load import load_text
 from flowmachine.diagram import render_svg
@@ -50,6 +51,9 @@ def run_demo(*, orders_count: int, has_kills: bool, keep: str | None) -> int:
             console.print(Text("Stopped.", "bold"))
             _clear(folder, is_kept=keep is not None)
             return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            _clear(folder, is_kept=keep is not None)
+            raise
         except FlowMachineError as error:
             console.print(Text.assemble(("✗ ", "bold red"), f"The demo did not work: {error}"))
             console.print(f"What is left is in {folder}", soft_wrap=True)
@@ -63,10 +67,8 @@ def run_demo(*, orders_count: int, has_kills: bool, keep: str | None) -> int:
 
 def make_console() -> Console:
     """The standard output; what is not a terminal is as wide as we like."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=PLAIN_COLUMNS)
-    return console
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=PLAIN_COLUMNS)
 
 
 def _run(console: Console, machine_file: Path, folder: Path, *, orders_count: int, has_kills: bool) -> Outcome:

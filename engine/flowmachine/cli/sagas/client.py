@@ -115,7 +115,8 @@ class EngineClient:
         try:
             self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
         except ValueError as error:  # the port is no number
-            raise ConfigurationError.of("--url", "url-invalid", f"{url!r} cannot be used: {error}") from None
+            message = f"{url!r} is not a URL such as {URL_DEFAULT}: its port is no number up to 65535"
+            raise ConfigurationError.of("--url", "url-invalid", message) from error
 
     def __enter__(self) -> Self:
         return self
@@ -160,12 +161,18 @@ class EngineClient:
                 self._has_answered = True
                 if status == HTTPStatus.OK:
                     return body
-                message = _message(body) or f"it answered {status}"
+                message = _message(body)
                 if status != HTTPStatus.SERVICE_UNAVAILABLE:
-                    raise ConfigurationError.of(self._url, "refused", message)
+                    raise self._refusal(status, message)
                 if time.monotonic() > deadline:
-                    raise TransientError(f"the engine at {self._url} cannot answer now: {message}")
+                    raise TransientError(f"the engine at {self._url} cannot answer now: {message or status}")
             time.sleep(_BUSY_PAUSE_SECONDS)
+
+    def _refusal(self, status: int, message: str) -> ConfigurationError:
+        if message:
+            return ConfigurationError.of(self._url, "refused", message)
+        text = f"what answers there is no engine (status {status}): say where one is with --url"
+        return ConfigurationError.of(self._url, "no-engine", text)
 
     def _ask(self, path: str) -> tuple[int, bytes]:
         try:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from rich.text import Text
 
 from flowmachine.cli.command import EXIT_OK, Command
-from flowmachine.cli.log_options import Advance, add_bar, add_log_options, progress_bars, read_log_options
+from flowmachine.cli.log_options import add_log_options, read_log_options
 from flowmachine.cli.problem_text import count, error_console
+from flowmachine.cli.progress import Advance, add_bar, progress_bars
 from flowmachine.cli.source import load_source
 from flowmachine.errors import ConfigurationError
 
@@ -37,7 +38,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _, resource = load_source(arguments)
+    resource = load_source(arguments)
     options = read_log_options(arguments)
     with _open_output(arguments.output) as output, progress_bars(error_console()) as progress:
         sagas, partitions = asyncio.run(_export(resource, options, output, add_bar(progress, "exporting")))
@@ -84,10 +85,10 @@ async def _export(
     machine = build_machine(resource)
     topic = internal_topics(resource).sagas
     exported_at = format_timestamp(time.time_ns() // 1_000_000)
-    output.write(encode_line(ExportHead(EXPORT_VERSION, machine.name, machine.revision, exported_at)))
     sagas = 0
     async with open_reader(resource, options) as log:
         partitions = (await log.partition_counts([topic]))[topic]
+        output.write(encode_line(ExportHead(EXPORT_VERSION, machine.name, machine.revision, exported_at)))
         bounds = [await log.bounds(topic, partition) for partition in range(partitions)]
         total, done = sum(end - start for start, end in bounds), 0
         for partition, (start, end) in enumerate(bounds):

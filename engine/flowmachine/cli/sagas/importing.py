@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.text import Text
 
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
-from flowmachine.cli.log_options import Advance, add_bar, add_log_options, progress_bars, read_log_options
+from flowmachine.cli.log_options import add_log_options, read_log_options
 from flowmachine.cli.problem_text import count, error_console, output_console
+from flowmachine.cli.progress import Advance, add_bar, progress_bars
 from flowmachine.cli.source import load_source
 from flowmachine.core.partitioners import home
 from flowmachine.diagram.typography import clean_text
@@ -142,7 +143,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _, resource = load_source(arguments)
+    resource = load_source(arguments)
     options = read_log_options(arguments)
     with _open_export(arguments.export) as file, progress_bars(error_console()) as progress:
         advances = add_bar(progress, "reading"), add_bar(progress, "importing")
