@@ -7,6 +7,7 @@ cache         the cache folder: what is fetched or built once, and locks between
 addresses     free and taken ports
 processes     tell our own processes from others that got the same id; signals
 own_process   a process of a cluster: start, signals, why it ended
+started       a context manager around what is started and closed
 server        a server of a test's own, which ends with it
 state_file    what runs in a data folder: state.json
 watchdog      ends what a test run left that was killed

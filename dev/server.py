@@ -7,20 +7,20 @@ import signal
 import subprocess
 import tempfile
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 from dev.addresses import find_free_ports
 from dev.errors import ProgramFailedError
+from dev.started import Started
 
 _POLL_SECONDS: Final = 0.05
 _LOG_TAIL_CHARACTERS: Final = 2000
 _PR_SET_PDEATHSIG: Final = 1
 
 
-class Server(ABC):
+class Server(Started):
     """One program with a free port of the loopback address and a temporary folder, both its own while it lives."""
 
     name: ClassVar[str]
@@ -51,19 +51,6 @@ class Server(ABC):
     def log(self) -> Path:
         """All it says."""
         return self.folder / "log"
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start it on its port and data, and wait until it answers. Raises ProgramFailedError."""

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dev.addresses import LOOPBACK, explain_refusal, find_free_ports
@@ -36,6 +35,7 @@ from dev.cluster.settings import API_SERVER, CONTAINERD, ETCD, NODE_PROGRAMS, PO
 from dev.cluster.state import ClusterState, load_state, save_state
 from dev.errors import ClusterStateError, ProgramFailedError
 from dev.processes import is_ours
+from dev.started import Started
 from dev.state_file import state_path
 from dev.watchdog import start_watchdog
 
@@ -49,7 +49,7 @@ _FIRST_WORK = (
 )
 
 
-class Cluster:
+class Cluster(Started):
     """A real Kubernetes control plane; pods are created and accepted, and run if the settings ask for a node.
 
     Its programs end with this Python process, however it ends, unless `survives` is set. An existing data folder is
@@ -81,21 +81,6 @@ class Cluster:
         if state is None:
             return None
         return cls(dataclasses.replace(state.settings, data_dir=data_dir), survives=True, report=report)
-
-    def __enter__(self) -> Self:
-        """Start the cluster."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the cluster and remove a temporary data folder."""
-        self.close()
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dev.addresses import explain_refusal, find_free_ports
@@ -36,6 +35,7 @@ from dev.kafka.settings import ClusterSettings
 from dev.kafka.state import ClusterState, load_state, save_state
 from dev.kafka.tokens import TokenIssuer
 from dev.processes import is_ours
+from dev.started import Started
 from dev.state_file import state_path
 from dev.watchdog import start_watchdog
 
@@ -46,7 +46,7 @@ _ANSWER_SECONDS_MAX = 2.0
 _TOOL_SECONDS_MAX = 60.0
 
 
-class KafkaCluster:
+class KafkaCluster(Started):
     """Real Kafka brokers on 127.0.0.1.
 
     They end with this Python process, however it ends, unless `survives` is set. An existing data folder is used again.
@@ -82,21 +82,6 @@ class KafkaCluster:
         if state is None:
             return None
         return cls(dataclasses.replace(state.settings, data_dir=data_dir), survives=True, report=report)
-
-    def __enter__(self) -> Self:
-        """Start the cluster."""
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the cluster and remove a temporary data folder."""
-        self.close()
 
     @property
     def node_ids(self) -> tuple[int, ...]:

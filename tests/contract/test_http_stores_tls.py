@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from flowmachine.adapters.rest import open_session
 from flowmachine.config.resource import FlowMachine
@@ -18,6 +17,7 @@ from flowmachine.stores import opened_store
 from tests.contract.store_contract import one, order_after
 from tests.contract.test_http_stores import Service
 from tests.support.certificates import Authority, Certificate, server_context
+from tests.support.http_servers import served
 from tests.support.orders import order_document
 
 KINDS = pytest.mark.parametrize("kind", ["rest", "crud"])
@@ -37,14 +37,8 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @asynccontextmanager
 async def serving(context: ssl.SSLContext) -> AsyncGenerator[tuple[int, Service]]:
     service = Service()
-    runner = web.AppRunner(service.application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        yield site.port, service
-    finally:
-        await runner.cleanup()
+    async with served(service.application, context) as port:
+        yield port, service
 
 
 @asynccontextmanager

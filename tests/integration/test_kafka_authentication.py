@@ -26,6 +26,7 @@ from dev.kafka import KafkaCluster
 from dev.kafka.tokens import TokenIssuer
 from tests.support.certificates import Authority, Certificate, server_context
 from tests.support.eventually import eventually
+from tests.support.http_servers import served
 from tests.support.kafka import admin_client, start_test_broker
 from tests.support.orders import (
     FinalStates,
@@ -300,14 +301,14 @@ async def test_tokens_of_an_endpoint_are_renewed_before_they_are_over(broker: Ka
     application = web.Application()
     application.router.add_post("/token", give)
     context = server_context(authority.issue("issuer"))
-    async with serving(application, context) as url:
+    async with served(application, context) as port:
         both = broker.tls.ca.read_text() + authority.ca.read_text()
         channel = {
             "brokers": broker.bootstrap_of("SASL_SSL"),
             "tls": {"ca": both},
             "sasl": {
                 "mechanism": "oauthbearer",
-                "tokenEndpoint": f"{url}/token",
+                "tokenEndpoint": f"https://127.0.0.1:{port}/token",
                 "clientId": "engine",
                 "clientSecret": write(tmp_path, "client", "client-secret"),
                 "scope": "kafka",
@@ -325,18 +326,6 @@ async def test_tokens_of_an_endpoint_are_renewed_before_they_are_over(broker: Ka
     await assert_exactly_once(orders, ids, finals)
     client = base64.b64encode(b"engine:client-secret").decode()
     assert asked[0] == (f"Basic {client}", {"grant_type": "client_credentials", "scope": "kafka"})
-
-
-@asynccontextmanager
-async def serving(application: web.Application, context: ssl.SSLContext) -> AsyncGenerator[str]:
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        yield f"https://127.0.0.1:{site.port}"
-    finally:
-        await runner.cleanup()
 
 
 # --- client certificates that change ----------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,37 +14,24 @@ from prometheus_client.parser import text_string_to_metric_families
 from dev.engine_process import EngineProcess
 from flowmachine.wire.message import encode_message
 from tests.support.eventually import eventually
+from tests.support.http_servers import served
 from tests.support.kafka import KafkaBroker, produce, unique_name
-from tests.support.orders import Orders, create_sagas, prepare_orders
+from tests.support.orders import Orders, create_sagas, prepare_orders, send_preparations_over_http
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 @asynccontextmanager
-async def endpoint(status: int) -> AsyncGenerator[str]:
-    """An HTTP endpoint that answers everything with `status`; gives its host and port."""
+async def endpoint(status: int) -> AsyncGenerator[int]:
+    """An HTTP endpoint that answers everything with `status`; gives its port."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status)
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield site.name.removeprefix("http://")
-    finally:
-        await runner.cleanup()
-
-
-def send_preparations_over_http(orders: Orders, address: str) -> None:
-    document = yaml.safe_load(orders.file.read_text())
-    host, port = address.split(":")
-    document["spec"]["channels"].append({"id": "kitchen", "rest": {"host": host, "port": int(port)}})
-    document["spec"]["machine"]["states"][1]["outputCommand"]["channel"] = "kitchen"
-    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
+    async with served(application) as port:
+        yield port
 
 
 def total(engine: EngineProcess, name: str, **labels: str) -> float:
@@ -63,8 +49,8 @@ def total(engine: EngineProcess, name: str, **labels: str) -> float:
 @pytest.mark.timeout(240)
 async def test_latency_lag_and_outbox_of_a_real_engine(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, rest={"attemptsMax": 2})
-    async with endpoint(500) as address:
-        send_preparations_over_http(orders, address)
+    async with endpoint(500) as port:
+        send_preparations_over_http(orders, port)
         engine = EngineProcess(orders.file)
         try:
             await asyncio.to_thread(engine.start)

@@ -14,6 +14,7 @@ from aiohttp import web
 from dev.engine_process import EngineProcess
 from tests.support.certificates import Authority, Certificate, server_context
 from tests.support.eventually import eventually
+from tests.support.http_servers import served
 from tests.support.orders import order_document
 
 pytestmark = pytest.mark.slow
@@ -34,14 +35,8 @@ async def serving(context: ssl.SSLContext) -> AsyncGenerator[tuple[int, list[tup
 
     application = web.Application()
     application.router.add_post("/commands", take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        yield site.port, seen
-    finally:
-        await runner.cleanup()
+    async with served(application, context) as port:
+        yield port, seen
 
 
 def write_machine(folder: Path, port: int, authority: Authority) -> Path:

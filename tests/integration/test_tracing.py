@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 
 from dev.addresses import find_free_ports
@@ -16,8 +15,16 @@ from dev.engine_process import EngineProcess
 from flowmachine.core.trace import derive_span_id, derive_trace_id
 from flowmachine.wire.message import encode_message
 from tests.support.eventually import eventually
+from tests.support.http_servers import served
 from tests.support.kafka import KafkaBroker, produce, read_all
-from tests.support.orders import FinalStates, Orders, create_sagas, prepare_orders, running_participants
+from tests.support.orders import (
+    FinalStates,
+    Orders,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+    send_preparations_over_http,
+)
 from tests.support.otlp import ReceivedSpan, Receiver, otlp_receiver
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -37,21 +44,8 @@ async def kitchen() -> AsyncGenerator[tuple[int, list[dict[str, str]]]]:
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    (port,) = find_free_ports(1)
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with served(application) as port:
         yield port, seen
-    finally:
-        await runner.cleanup()
-
-
-def send_preparations_over_http(orders: Orders, port: int) -> None:
-    document = yaml.safe_load(orders.file.read_text())
-    document["spec"]["channels"].append({"id": "kitchen", "rest": {"host": "127.0.0.1", "port": port}})
-    document["spec"]["machine"]["states"][1]["outputCommand"]["channel"] = "kitchen"
-    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
 async def post(url: str, body: Any, headers: dict[str, str]) -> Any:

@@ -130,6 +130,14 @@ async def prepare_orders(
     return orders
 
 
+def send_preparations_over_http(orders: Orders, port: int) -> None:
+    """Have the machine send `prepareOrder` to the channel `kitchen`, at this port, instead of over Kafka."""
+    document = yaml.safe_load(orders.file.read_text())
+    document["spec"]["channels"].append({"id": "kitchen", "rest": {"host": "127.0.0.1", "port": port}})
+    document["spec"]["machine"]["states"][1]["outputCommand"]["channel"] = "kitchen"
+    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
 async def create_sagas(orders: Orders, count: int, *, prefix: str = "saga", partitions: int = 4) -> list[str]:
     """Append creations to the intake as `POST /saga` does; returns the ids. Waits for the engine to make the topic."""
     producer = AIOKafkaProducer(bootstrap_servers=orders.bootstrap, acks="all", enable_idempotence=True)

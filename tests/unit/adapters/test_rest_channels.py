@@ -14,6 +14,7 @@ from flowmachine.adapters.rest import HostSlots, RestEndpoint, RestSender, open_
 from flowmachine.config.resource import Tls
 from flowmachine.errors import ConfigurationError, TransientError
 from tests.support.certificates import Authority, server_context
+from tests.support.http_servers import served
 
 PASSPHRASE = "hunter2"
 
@@ -38,14 +39,8 @@ async def serving(context: ssl.SSLContext | None) -> AsyncGenerator[tuple[int, l
 
     application = web.Application()
     application.router.add_post("/commands", take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        yield site.port, seen
-    finally:
-        await runner.cleanup()
+    async with served(application, context) as port:
+        yield port, seen
 
 
 async def send(port: int, tls: dict[str, object] | None, *, host: str = "127.0.0.1") -> None:

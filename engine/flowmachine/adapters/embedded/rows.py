@@ -14,7 +14,7 @@ from typing import final
 
 import msgspec
 
-from flowmachine.wire.log import Headers, OutputRecord
+from flowmachine.wire.log import OutputRecord, StoredRecord
 
 OFFSET_BITS = 40
 """`position` is `partition id << 40 | offset`: 10^12 records per partition, and room for 8 million partitions."""
@@ -46,19 +46,6 @@ _encode_headers = msgspec.msgpack.Encoder().encode
 _decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 _Value = int | bytes | None
-
-
-@final
-class StoredRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record as read; fulfils `InputRecord`."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 @final

@@ -10,12 +10,12 @@ from typing import final
 
 import msgspec
 
-from flowmachine.adapters.embedded.rows import OFFSET_BITS, OFFSET_MASK, Cursor, StoredRecord, insert_records, read_page
+from flowmachine.adapters.embedded.rows import OFFSET_BITS, OFFSET_MASK, Cursor, insert_records, read_page
 from flowmachine.adapters.embedded.schema import Synchronous, open_database
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError
 from flowmachine.ports import TopicPartition, Transaction
-from flowmachine.wire.log import OutputRecord
+from flowmachine.wire.log import OutputRecord, StoredRecord
 
 
 @final

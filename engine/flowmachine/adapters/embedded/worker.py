@@ -27,10 +27,11 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, final
 
 from flowmachine.adapters.embedded.failures import translate
-from flowmachine.adapters.embedded.rows import Cursor, StoredRecord
+from flowmachine.adapters.embedded.rows import Cursor
 from flowmachine.adapters.embedded.schema import Synchronous, retry_while_busy
 from flowmachine.adapters.embedded.store import Store
 from flowmachine.errors import FlowMachineError, InvariantError, TransientError
+from flowmachine.wire.log import StoredRecord
 
 POLL_SECONDS = 0.015
 """How often we look whether another process has written: a hop's latency, against 10 us of work per look."""
