@@ -13,6 +13,9 @@ from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
+# Modules that hold no tests of their own, but assert: they, too, tell what they have seen when they fail.
+pytest.register_assert_rewrite("tests.support", "tests.contract", "tests.model", "tests.simulation", "tests.unit")
+
 _SUPPORT = Path(__file__).with_name("support")
 # Fixtures of real parts, each in a file of its own.
 pytest_plugins = [

@@ -14,7 +14,7 @@ from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import FencedError
 from flowmachine.ports import PartitionLog, Transaction
 from flowmachine.wire.log import OutputRecord
-from tests.contract.log_contract import fetch_count, restore_into, source_of
+from tests.contract.log_harness import fetch_count, restore_into, source_of
 
 PARTITIONS = 2
 NAMES = OwnTopics("intake", "sagas", "unmatched")

@@ -14,12 +14,12 @@ from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
 from flowmachine.ports import Transaction
 from flowmachine.wire.log import InputRecord, OutputRecord
-from tests.contract.log_contract import (
+from tests.contract.log_contract import LogContract
+from tests.contract.log_harness import (
     HOME_PARTITIONS,
     OUTPUT_PARTITIONS,
     WIDE_PARTITIONS,
     ContractTopics,
-    LogContract,
     fetch_count,
     soon,
     source_of,

@@ -9,12 +9,12 @@ from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettin
 from flowmachine.ports import Log
 from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
-from tests.contract.log_contract import (
+from tests.contract.log_contract import LogContract
+from tests.contract.log_harness import (
     HOME_PARTITIONS,
     OUTPUT_PARTITIONS,
     WIDE_PARTITIONS,
     ContractTopics,
-    LogContract,
     LogHarness,
     soon,
 )

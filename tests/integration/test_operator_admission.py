@@ -16,8 +16,9 @@ from dev.crds import TARGET
 from dev.errors import KubectlError
 from flowmachine_operator.certificates import LIFETIME, make_certificate
 from flowmachine_operator.kinds import SECRET, WEBHOOK_CONFIGURATION
+from tests.support.flow_machines import flow_machine
 from tests.support.kubernetes import install_crds
-from tests.support.operator import SYSTEM, Lab, flow_machine, until
+from tests.support.operator import SYSTEM, Lab, until
 
 pytestmark = pytest.mark.kubernetes
 

@@ -12,8 +12,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from dev.kafka import KafkaCluster
 from flowmachine_operator.kinds import DEPLOYMENT
+from tests.support.flow_machines import flow_machine, topics_for
 from tests.support.kafka import KafkaBroker, StartCluster, admin_client, create_topics, start_test_broker, unique_name
-from tests.support.operator import Lab, flow_machine, topics_for, until
+from tests.support.operator import Lab, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

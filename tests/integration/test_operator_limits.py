@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from flowmachine_operator.kinds import FLOW_MACHINE
+from tests.support.flow_machines import flow_machine, topics_for
 from tests.support.kafka import KafkaBroker, create_topics
-from tests.support.operator import Lab, flow_machine, topics_for, until
+from tests.support.operator import Lab, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

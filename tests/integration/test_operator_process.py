@@ -6,17 +6,10 @@ import json
 import pytest
 
 from flowmachine_operator.kinds import LEASE
+from tests.support.flow_machines import flow_machine, topics_for
 from tests.support.kafka import KafkaBroker
 from tests.support.kubernetes import install_crds
-from tests.support.operator import (
-    CRD,
-    SYSTEM,
-    Lab,
-    flow_machine,
-    resource_versions,
-    topics_for,
-    until,
-)
+from tests.support.operator import CRD, SYSTEM, Lab, resource_versions, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

@@ -16,8 +16,9 @@ from flowmachine_operator.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
 )
+from tests.support.flow_machines import flow_machine, topics_for, two_states
 from tests.support.kafka import KafkaBroker
-from tests.support.operator import Lab, flow_machine, forget_lease, resource_versions, topics_for, two_states, until
+from tests.support.operator import Lab, forget_lease, resource_versions, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

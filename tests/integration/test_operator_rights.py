@@ -28,18 +28,11 @@ from flowmachine_operator.kinds import (
     WEBHOOK_CONFIGURATION,
     Kind,
 )
+from tests.support.flow_machines import Manifest, flow_machine, topics_for
 from tests.support.kafka import KafkaBroker
 from tests.support.kubernetes import SYSTEM
-from tests.support.operator import (
-    Lab,
-    Manifest,
-    build_role,
-    flow_machine,
-    read_rules,
-    topics_for,
-    until,
-    write_kubeconfig,
-)
+from tests.support.operator import Lab, until
+from tests.support.operator_rights import build_role, read_rules, write_kubeconfig
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 
@@ -130,9 +123,8 @@ async def age_certificate(lab: Lab, name: str) -> None:
     await lab.api.patch(SECRET.path(SYSTEM, name), {"data": data})
 
 
-@pytest.mark.usefixtures("pod_monitors")
-async def test_every_right_is_used_and_none_is_missing(lab: Lab, kafka_broker: KafkaBroker, account: Account) -> None:
-    (port,) = find_free_ports(1)
+def configure_webhook(lab: Lab, name: str, port: int) -> dict[str, str]:
+    """The configuration that the operator completes; returns the variables that have it serve the webhook."""
     webhook = {
         "name": "flowmachines.flowmachine.io",
         "clientConfig": {"url": f"https://localhost:{port}/validate"},
@@ -143,31 +135,32 @@ async def test_every_right_is_used_and_none_is_missing(lab: Lab, kafka_broker: K
         {
             "apiVersion": WEBHOOK_CONFIGURATION.api_version,
             "kind": WEBHOOK_CONFIGURATION.kind,
-            "metadata": {"name": account.name},
+            "metadata": {"name": name},
             "webhooks": [webhook],
         }
     )
-    variables = {
-        "lease_name": account.name,
+    return {
+        "lease_name": name,
         "webhook": "true",
         "webhook_port": str(port),
-        "webhook_secret": account.name,
-        "webhook_configuration": account.name,
+        "webhook_secret": name,
+        "webhook_configuration": name,
     }
-    operator = await lab.start_operator(**variables, network_policies="true", pod_monitors="true")
 
-    # 1. Children of all kinds come ...
-    prefix = await topics_for(kafka_broker.bootstrap)
-    manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, deletionPolicy="Delete")
-    spec: dict[str, Any] = manifest["spec"]
-    spec["persistence"] = {"type": "kubernetes"}
+
+async def have_all_children_made(lab: Lab, manifest: Manifest) -> Manifest:
+    """The machine has a child of every kind but one; returns the Role of its engines."""
+    manifest["spec"]["persistence"] = {"type": "kubernetes"}
     await lab.apply(manifest)
     await lab.until_ready("orders")
     for kind in (POD_MONITOR, NETWORK_POLICY, SERVICE, SERVICE_ACCOUNT, DEPLOYMENT):
         await lab.until_child(kind, "fm-orders")
-    role = await lab.until_child(ROLE, "fm-orders")
+    return await lab.until_child(ROLE, "fm-orders")
 
-    # 2. ... and go; every change makes another ConfigMap, of which the oldest is removed.
+
+async def have_children_removed(lab: Lab, manifest: Manifest) -> None:
+    """The last kind of child comes, and most go; every change makes another ConfigMap, the oldest are removed."""
+    spec: dict[str, Any] = manifest["spec"]
     spec["persistence"] = {"type": "postgres", "configurations": {"connectionUri": "postgresql://a:b@db/sagas"}}
     await lab.apply(manifest)
     await lab.until_child(SECRET, "fm-orders-literals")
@@ -187,7 +180,18 @@ async def test_every_right_is_used_and_none_is_missing(lab: Lab, kafka_broker: K
 
     await until(are_pruned, "the oldest ConfigMaps are removed")
 
-    # 3. An operator that is told otherwise removes what is not wanted any more, and renews the certificate.
+
+@pytest.mark.usefixtures("pod_monitors")
+async def test_every_right_is_used_and_none_is_missing(lab: Lab, kafka_broker: KafkaBroker, account: Account) -> None:
+    (port,) = find_free_ports(1)
+    variables = configure_webhook(lab, account.name, port)
+    operator = await lab.start_operator(**variables, network_policies="true", pod_monitors="true")
+    prefix = await topics_for(kafka_broker.bootstrap)
+    manifest = flow_machine("orders", kafka_broker.bootstrap, prefix=prefix, deletionPolicy="Delete")
+    role = await have_all_children_made(lab, manifest)
+    await have_children_removed(lab, manifest)
+
+    # An operator that is told otherwise removes what is not wanted any more, and renews the certificate.
     assert operator.stop() == 0
     await age_certificate(lab, account.name)
     operator = await lab.start_operator(**variables)

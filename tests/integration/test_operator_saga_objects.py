@@ -11,9 +11,10 @@ import pytest
 
 from dev.toxiproxy import Toxiproxy
 from flowmachine_operator.kinds import DEPLOYMENT, ROLE, ROLE_BINDING
+from tests.support.flow_machines import flow_machine, topics_for
 from tests.support.kafka import KafkaBroker
 from tests.support.kubelet import create_saga, running_kubelet
-from tests.support.operator import Lab, flow_machine, topics_for, until
+from tests.support.operator import Lab, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.flow_machines import flow_machine, topics_for, two_states
 from tests.support.kafka import KafkaBroker, produce
 from tests.support.kubelet import create_saga, running_kubelet
-from tests.support.operator import Lab, flow_machine, topics_for, two_states, until
+from tests.support.operator import Lab, until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.kafka]
 

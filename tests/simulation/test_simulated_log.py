@@ -9,7 +9,8 @@ import pytest
 from flowmachine.ports import Log
 from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
-from tests.contract.log_contract import HOME_PARTITIONS, OUTPUT_PARTITIONS, WIDE_PARTITIONS, ContractTopics, LogContract
+from tests.contract.log_contract import LogContract
+from tests.contract.log_harness import HOME_PARTITIONS, OUTPUT_PARTITIONS, WIDE_PARTITIONS, ContractTopics
 from tests.simulation.broker import Broker
 from tests.simulation.direct import DirectPartitionLog, SettlingPartitionLog
 from tests.simulation.history import History

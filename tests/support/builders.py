@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from flowmachine.core.actions import CHANGING
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import (
     BusinessEvent,
@@ -24,7 +25,7 @@ from flowmachine.core.definition import (
     StateId,
     Transition,
 )
-from flowmachine.core.inputs import Create, EventReceived, Input, Resumed
+from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create, EventReceived, Input, Resumed
 from flowmachine.core.merge import merge_shallow
 from flowmachine.core.partitioners import home
 from flowmachine.core.saga import History, Saga
@@ -315,3 +316,19 @@ def counting_check(calls: list[Payload]) -> Callable[[Payload], str | None]:
         return None
 
     return check
+
+
+def delivered(entry_id: str, at_ms: int = NOW_MS) -> CommandDelivered:
+    return CommandDelivered(SagaId(SAGA_ID), entry_id, at_ms)
+
+
+def failed(entry_id: str, reason: str = "503 from the endpoint", at_ms: int = NOW_MS) -> CommandFailed:
+    return CommandFailed(SagaId(SAGA_ID), entry_id, reason, at_ms)
+
+
+def advance(whole: Machine, saga: Saga, received: Input) -> Saga:
+    """The saga after an input that must change it."""
+    decision = decide(whole, saga, received)
+    assert decision.outcome in CHANGING, decision.reason
+    assert decision.saga is not None
+    return decision.saga

@@ -26,8 +26,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flowmachine_operator.kinds import CONFIG_MAP, POD, SECRET
+from tests.support.flow_machines import Manifest
 from tests.support.kubernetes import build_running_status
-from tests.support.operator import Lab, Manifest
+from tests.support.operator import Lab
 
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - what pods listen on, each in a network of its own
 _CREDENTIALS = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -13,11 +13,8 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes.aio import client as kube_client
 from kubernetes.aio import config as kube_config
 
@@ -33,7 +29,7 @@ from dev.addresses import find_free_ports
 from dev.cluster.kubectl import Kubectl
 from flowmachine_operator.kinds import CONFIG_MAP, DEPLOYMENT, EVENT, FLOW_MACHINE, LEASE, POD, Kind
 from flowmachine_operator.kube_api import KubeApi
-from tests.support.kafka import create_topics, unique_name
+from tests.support.flow_machines import Manifest
 from tests.support.kubernetes import (
     CRD_NAMES,
     SYSTEM,
@@ -42,25 +38,14 @@ from tests.support.kubernetes import (
     foreign_kinds,
     install_crds,
 )
+from tests.support.operator_process import OperatorProcess
+from tests.support.operator_rights import ACCOUNT, build_role, read_rules, write_kubeconfig
 
 ROOT = Path(__file__).parents[2]
-RULES_FILE = ROOT / "helm/flowmachine/files/rules.yaml"
 CRD = "flowmachines.flowmachine.io"
-ACCOUNT = "flowmachine-operator"
 PREFIX = "FLOWMACHINE_OPERATOR_"
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-
-Manifest = dict[str, Any]
-
-
-def read_rules(**names: str) -> Manifest:
-    """The chart's rules, with the placeholders filled in."""
-    text = RULES_FILE.read_text("utf-8")
-    for name, value in names.items():
-        text = text.replace(f"$({name.upper()})", value)
-    rules: Manifest = yaml.safe_load(text)
-    return rules
 
 
 async def until(look: Callable[[], Coroutine[Any, Any, Any]], what: str, *, seconds: float = WAIT_SECONDS) -> Any:
@@ -76,71 +61,6 @@ async def until(look: Callable[[], Coroutine[Any, Any, Any]], what: str, *, seco
 
 
 @dataclass(slots=True)
-class OperatorProcess:
-    """One operator that runs."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def metrics(self) -> dict[str, float]:
-        """Samples by their name with labels, as they are written."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
-
-    def writes(self) -> float:
-        """How often it wrote to the API server, the Lease aside."""
-        return sum(value for name, value in self.metrics().items() if name.startswith("flowmachine_operator_writes_"))
-
-    def passes(self) -> float:
-        """How many passes it has done."""
-        return sum(value for name, value in self.metrics().items() if name.startswith("flowmachine_operator_passes_"))
-
-    def is_ready(self) -> bool:
-        """Whether it says so."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def is_leader(self) -> bool:
-        """Whether it acts."""
-        return self.is_ready() and self.metrics().get("flowmachine_operator_leader") == 1
-
-    def kill(self) -> None:
-        """As a crash."""
-        self.process.kill()
-        self.process.wait()
-
-    def pause(self) -> None:
-        """As a machine that sleeps."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It wakes up again."""
-        self.process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> int:
-        """In order; the exit code."""
-        self.process.send_signal(signal.SIGCONT)
-        self.process.terminate()
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
-
-    def memory_mib(self) -> float:
-        """Resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
-        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
-
-
-@dataclass(slots=True)
 class OperatorCluster:
     """A cluster with the CRD and the operator's service account."""
 
@@ -152,39 +72,6 @@ class OperatorCluster:
     def kubectl(self) -> Kubectl:
         """kubectl as administrator."""
         return self.cluster.kubectl
-
-
-def write_kubeconfig(cluster: KubernetesCluster, account: str, path: Path) -> None:
-    """A kubeconfig with a token of a service account of the namespace SYSTEM."""
-    admin = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "--minify", "-o", "json"))
-    token = cluster.kubectl("create", "token", account, "-n", SYSTEM, "--duration=8h").strip()
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": admin["clusters"],
-        "users": [{"name": account, "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": admin["clusters"][0]["name"], "user": account}}],
-        "current-context": "test",
-    }
-    path.write_text(json.dumps(config), "utf-8")
-
-
-def build_role(
-    kind: str, name: str, rules: list[Manifest], *, namespace: str | None = None, account: str = ACCOUNT
-) -> list[Manifest]:
-    """A Role or ClusterRole, and its binding to a service account of the namespace SYSTEM."""
-    where = {"namespace": namespace} if namespace else {}
-    api = "rbac.authorization.k8s.io"
-    return [
-        {"apiVersion": f"{api}/v1", "kind": kind, "metadata": {"name": name, **where}, "rules": rules},
-        {
-            "apiVersion": f"{api}/v1",
-            "kind": f"{kind}Binding",
-            "metadata": {"name": name, **where},
-            "roleRef": {"apiGroup": api, "kind": kind, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}],
-        },
-    ]
 
 
 @pytest.fixture(scope="session")
@@ -407,61 +294,9 @@ def pod_monitors(kubernetes_cluster: KubernetesCluster) -> Iterator[None]:
         yield
 
 
-def flow_machine(
-    name: str, brokers: str, *, prefix: str, states: list[Manifest] | None = None, **spec: Any
-) -> Manifest:
-    """A FlowMachine of two states on the topics `{prefix}-events` and `{prefix}-commands`."""
-    return {
-        "apiVersion": "flowmachine.io/v1alpha1",
-        "kind": "FlowMachine",
-        "metadata": {"name": name},
-        "spec": {
-            "machine": {
-                "initialState": "created",
-                "states": states or two_states(),
-                "businessStates": [{"id": 1}],
-            },
-            "channels": [
-                {
-                    "id": "services",
-                    "kafka": {
-                        "brokers": brokers.split(","),
-                        "inputTopics": [f"{prefix}-events"],
-                        "outputTopics": [f"{prefix}-commands"],
-                        "consumerGroup": prefix,
-                    },
-                }
-            ],
-            **spec,
-        },
-    }
-
-
-def two_states(*, first: str = "created", last: str = "paid") -> list[Manifest]:
-    """States of the smallest machine that does something."""
-    return [
-        {
-            "id": first,
-            "isFinal": False,
-            "businessStateId": 1,
-            "outputCommand": {"channel": "services", "label": "executePayment"},
-            "outgoingTransitions": [{"inputEvent": "paymentExecuted", "targetState": last}],
-        },
-        {"id": last, "isFinal": True, "businessStateId": 1},
-    ]
-
-
 async def resource_versions(lab: Lab) -> dict[str, str]:
     """Of all objects of the lab that an operator may write."""
     found = json.loads(await lab.run_kubectl("get", "fm,deploy,svc,pdb,sa,cm,secret,event", "-o", "json"))
     return {
         f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"] for item in found["items"]
     }
-
-
-async def topics_for(bootstrap: str, *, partitions: int = 2, **client_options: Any) -> str:
-    """Topics for one machine, empty; what their names begin with."""
-    prefix = unique_name("orders")
-    names = {f"{prefix}-events": partitions, f"{prefix}-commands": partitions}
-    await create_topics(bootstrap, names, **client_options)
-    return prefix

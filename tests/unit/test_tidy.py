@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
-SIZED_FOLDERS = ("engine", "operator", "dev", "bench")
+SIZED_FOLDERS = ("engine", "operator", "dev", "bench", "tests")
 # Looked through when this is not a git work tree, for example an unpacked archive.
 GENERATED_FOLDERS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", "htmlcov", "node_modules"}
 

@@ -1,21 +1,22 @@
 import msgspec
 import pytest
 
-from flowmachine.core.actions import CHANGING, Outcome, SendCommand
-from flowmachine.core.decide import HELD_EVENTS_MAX, decide
-from flowmachine.core.definition import Machine, SagaId
-from flowmachine.core.inputs import CommandDelivered, CommandFailed, Input
+from flowmachine.core.actions import Outcome, SendCommand
+from flowmachine.core.decide import decide
+from flowmachine.core.inputs import Input
 from flowmachine.core.merge import merge_deep
 from flowmachine.core.payload import decode_payload, encode_payload
-from flowmachine.core.saga import OutboxEntry, Saga
 from tests.support.builders import (
     NOW,
     NOW_MS,
     SAGA_ID,
+    advance,
     command,
     counting_check,
     create,
+    delivered,
     event,
+    failed,
     history_of,
     machine,
     order_machine,
@@ -31,26 +32,6 @@ from tests.support.builders import (
 
 ORDERS = order_machine()
 LATER = "2025-10-09T08:53:21.234Z"
-
-
-def delivered(entry_id: str, at_ms: int = NOW_MS) -> CommandDelivered:
-    return CommandDelivered(SagaId(SAGA_ID), entry_id, at_ms)
-
-
-def failed(entry_id: str, reason: str = "503 from the endpoint", at_ms: int = NOW_MS) -> CommandFailed:
-    return CommandFailed(SagaId(SAGA_ID), entry_id, reason, at_ms)
-
-
-def advance(whole: Machine, saga: Saga, received: Input) -> Saga:
-    """The saga after an input that must change it."""
-    decision = decide(whole, saga, received)
-    assert decision.outcome in CHANGING, decision.reason
-    assert decision.saga is not None
-    return decision.saga
-
-
-def entry_ids(saga: Saga) -> list[str]:
-    return [entry.id for entry in saga.outbox]
 
 
 # --- revisions --------------------------------------------------------------------------------------------------------
@@ -312,207 +293,6 @@ def test_settling_never_turns_the_time_back() -> None:
     whole = rest_machine()
     assert advance(whole, saga_after(whole), delivered("1", NOW_MS - 5_000)).updated_at == NOW
     assert advance(whole, saga_after(whole), delivered("1", NOW_MS + 1_234)).updated_at == LATER
-
-
-# --- commands over HTTP: the outbox -----------------------------------------------------------------------------------
-
-
-def test_commands_over_http_wait_in_the_outbox_and_others_are_sent() -> None:
-    whole = rest_machine()
-    decision = decide(whole, None, create({"a": 1}))
-    assert decision.commands == (SendCommand(command("tell", "twofold").channel, "tell", encode_payload({"a": 1})),)
-    assert decision.saga is not None
-    assert decision.saga.outbox == (
-        OutboxEntry("1", "rest", "work", encode_payload({"a": 1})),
-        OutboxEntry("1.2", "rest", "notify", encode_payload({"a": 1}), is_side_command=True),
-    )
-
-
-def test_side_commands_follow_the_command_in_the_machines_order() -> None:
-    whole = machine(
-        state(
-            "one",
-            sends=command("main"),
-            side_commands=[command("first"), command("second", "twofold"), command("third")],
-        )
-    )
-    sent = decide(whole, None, create()).commands
-    assert [(each.channel, each.label) for each in sent] == [
-        ("log", "main"),
-        ("log", "first"),
-        ("twofold", "second"),
-        ("log", "third"),
-    ]
-
-
-def test_side_commands_are_sent_without_a_command_too() -> None:
-    whole = machine(state("one", side_commands=[command("notify", "rest"), command("tell")]))
-    decision = decide(whole, None, create())
-    assert [sent.label for sent in decision.commands] == ["tell"]
-    assert decision.saga is not None
-    assert [(entry.id, entry.is_side_command) for entry in decision.saga.outbox] == [("1.0", True)]
-
-
-def test_outbox_ids_are_made_of_the_seq_so_that_a_saga_never_reuses_one() -> None:
-    whole = rest_machine()
-    saga = saga_after(whole, "step")
-    assert entry_ids(saga) == ["1", "1.2", "2", "2.2"]
-    saga = advance(whole, saga, delivered("1"))
-    assert entry_ids(advance(whole, saga, event("step"))) == ["1.2", "2", "2.2", "4", "4.2"]
-
-
-def test_command_and_a_side_command_that_look_alike_stay_apart() -> None:
-    whole = machine(state("one", sends=command("same", "rest"), side_commands=[command("same", "rest")]))
-    assert [(entry.id, entry.is_side_command) for entry in saga_after(whole).outbox] == [("1", False), ("1.1", True)]
-
-
-def test_outbox_keeps_the_payload_of_its_time() -> None:
-    whole = rest_machine()
-    saga = saga_after(whole, event("step", {"a": 2}), metadata={"a": 1})
-    assert [decode_payload(entry.payload) for entry in saga.outbox] == [{"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}]
-
-
-def test_delivered_command_leaves_the_outbox_alone() -> None:
-    whole = rest_machine()
-    saga = saga_after(whole)
-    decision = decide(whole, saga, delivered("1"))
-    assert (decision.outcome, decision.commands) == (Outcome.SETTLED, ())
-    assert decision.saga is not None
-    assert (decision.saga.seq, entry_ids(decision.saga)) == (2, ["1.2"])
-    assert decision.saga.history == saga.history
-    assert (decision.saga.current_state, decision.saga.latest_event) == ("looping", "__created__")
-
-
-def test_failed_command_stays_with_its_failure() -> None:
-    whole = rest_machine()
-    decision = decide(whole, saga_after(whole), failed("1", "connection refused"))
-    assert decision.outcome is Outcome.SETTLED
-    assert decision.saga is not None
-    assert [(entry.id, entry.failure) for entry in decision.saga.outbox] == [("1", "connection refused"), ("1.2", None)]
-
-
-def test_failed_command_that_is_delivered_later_leaves() -> None:
-    whole = rest_machine()
-    saga = advance(whole, saga_after(whole), failed("1"))
-    assert entry_ids(advance(whole, saga, delivered("1"))) == ["1.2"]
-
-
-@pytest.mark.parametrize("received", [delivered("1.2"), failed("1.2")], ids=["delivered", "failed"])
-def test_side_command_leaves_the_outbox_either_way(received: Input) -> None:
-    whole = rest_machine()
-    assert entry_ids(advance(whole, saga_after(whole), received)) == ["1"]
-
-
-@pytest.mark.parametrize("received", [delivered("1"), failed("1"), delivered("77"), failed("")])
-def test_entry_that_is_gone_makes_a_duplicate(received: Input) -> None:
-    whole = rest_machine()
-    saga = advance(whole, saga_after(whole), delivered("1"))
-    decision = decide(whole, saga, received)
-    assert decision.outcome is Outcome.DUPLICATE
-    assert decision.saga is saga
-    assert "settled before" in decision.reason
-
-
-def test_commands_are_settled_in_a_final_state_and_in_an_unknown_one() -> None:
-    whole = rest_machine()
-    ended = saga_after(whole, "stop")
-    assert ended.is_final
-    assert entry_ids(advance(whole, ended, delivered("2"))) == ["1", "1.2"]
-    assert entry_ids(advance(without_state(whole, "ended"), ended, delivered("2"))) == ["1", "1.2"]
-
-
-# --- held events ------------------------------------------------------------------------------------------------------
-
-GONE = without_state(ORDERS, "preparing")
-"""The order machine after somebody has deleted a state in which sagas are."""
-
-
-def test_event_in_a_state_that_the_machine_does_not_know_is_held() -> None:
-    saga = saga_after(ORDERS, "paymentExecuted")
-    decision = decide(GONE, saga, event("orderPrepared", {"a": 1}, at_ms=NOW_MS + 5))
-    assert (decision.outcome, decision.commands) == (Outcome.HELD, ())
-    assert "'preparing'" in decision.reason
-    assert "r2" in decision.reason
-    held = decision.saga
-    assert held is not None
-    assert [(each.label, each.payload, each.received_at_ms) for each in held.held] == [
-        ("orderPrepared", {"a": 1}, NOW_MS + 5)
-    ]
-    assert held.seq == saga.seq + 1
-    assert msgspec.structs.replace(held, seq=saga.seq, held=()) == saga
-
-
-def test_final_saga_in_an_unknown_state_holds_events_too() -> None:
-    saga = saga_after(ORDERS, "paymentFailed")
-    assert decide(without_state(ORDERS, "failed"), saga, event("any")).outcome is Outcome.HELD
-
-
-def test_saga_that_holds_as_many_events_as_it_may_takes_no_more() -> None:
-    saga = saga_after(ORDERS, "paymentExecuted")
-    for number in range(HELD_EVENTS_MAX):
-        saga = advance(GONE, saga, event(f"event{number}"))
-    decision = decide(GONE, saga, event("one more"))
-    assert decision.outcome is Outcome.HELD_TOO_MANY
-    assert decision.saga is saga
-    assert decision.reason
-
-
-def test_resumed_saga_applies_its_oldest_held_event_with_the_time_of_that_event() -> None:
-    saga = saga_after(ORDERS, "paymentExecuted")
-    saga = advance(GONE, saga, event("orderPrepared", {"a": 1}, at_ms=NOW_MS + 1_234))
-    saga = advance(GONE, saga, event("orderDelivered"))
-    decision = decide(ORDERS, saga, resumed())
-    assert decision.outcome is Outcome.ADVANCED
-    assert [sent.label for sent in decision.commands] == ["deliverOrder"]
-    moved = decision.saga
-    assert moved is not None
-    assert (moved.current_state, decode_payload(moved.metadata), moved.updated_at) == ("delivering", {"a": 1}, LATER)
-    assert [each.label for each in moved.held] == ["orderDelivered"]
-    assert advance(ORDERS, moved, resumed()).current_state == "delivered"
-
-
-@pytest.mark.parametrize(
-    ("label", "outcome"),
-    [("orderDelivered", Outcome.UNEXPECTED), ("paymentExecuted", Outcome.DUPLICATE)],
-)
-def test_held_event_that_changes_nothing_leaves_the_saga(label: str, outcome: Outcome) -> None:
-    before = saga_after(ORDERS, "paymentExecuted")
-    held = advance(GONE, before, event(label))
-    decision = decide(ORDERS, held, resumed())
-    assert (decision.outcome, decision.commands) == (outcome, ())
-    assert decision.saga is not None
-    assert decision.saga.held == ()
-    assert msgspec.structs.replace(decision.saga, seq=before.seq) == before
-    assert decision.saga.seq == held.seq + 1
-
-
-def test_held_event_of_a_finished_saga_is_judged_like_any_other() -> None:
-    held = advance(without_state(ORDERS, "failed"), saga_after(ORDERS, "paymentFailed"), event("late"))
-    assert decide(ORDERS, held, resumed()).outcome is Outcome.FINISHED
-
-
-def test_held_event_with_a_payload_that_fails_its_check_leaves_the_saga() -> None:
-    whole = small_machine(check=refuse_unless("amount"))
-    held = advance(without_state(whole, "looping"), saga_after(whole), event("step"))
-    decision = decide(whole, held, resumed())
-    assert decision.outcome is Outcome.INVALID_PAYLOAD
-    assert decision.saga is not None
-    assert decision.saga.held == ()
-
-
-@pytest.mark.parametrize("whole", [ORDERS, GONE], ids=["nothing held", "state still unknown"])
-def test_there_may_be_nothing_to_resume(whole: Machine) -> None:
-    saga = saga_after(ORDERS, "paymentExecuted")
-    if whole is GONE:
-        saga = advance(GONE, saga, event("orderPrepared"))
-    decision = decide(whole, saga, resumed())
-    assert (decision.outcome, decision.reason) == (Outcome.DUPLICATE, "nothing to resume")
-    assert decision.saga is saga
-
-
-def test_every_change_counts_one_also_that_of_a_resumed_saga() -> None:
-    held = advance(GONE, saga_after(ORDERS, "paymentExecuted"), event("orderPrepared"))
-    assert advance(ORDERS, held, resumed()).seq == held.seq + 1
 
 
 def test_timers_of_another_version_survive_a_transition() -> None:
