@@ -16,6 +16,8 @@
 | `source`        | `-f FILE` and the environment -> a FlowMachine                                 |
 | `problem_text`  | problems and findings for people                                               |
 | `log_options`   | options of the commands that work on a machine's log                           |
+| `log_reader`    | reading a machine's whole log, beside its engines                              |
+| `output`        | the standard output, the standard error output, files                          |
 | `progress`      | bars, for what takes long                                                      |
 | `logs`          | how log lines look                                                             |
 """

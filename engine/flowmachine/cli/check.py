@@ -21,7 +21,8 @@ from typing import Final
 
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
-from flowmachine.cli.problem_text import count, output_console, print_judgement
+from flowmachine.cli.output import output_console
+from flowmachine.cli.problem_text import count, print_judgement
 from flowmachine.cli.source import add_source_options, load_flow_machine, read_source
 from flowmachine.config.build import check_hooks, check_resource, revision_of
 from flowmachine.config.flow_manager import is_saga_json

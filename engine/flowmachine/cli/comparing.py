@@ -20,7 +20,8 @@ from rich.text import Text
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.adapters.javascript.meaning import FlowManagerMeaning
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM
-from flowmachine.cli.problem_text import count, output_console
+from flowmachine.cli.output import output_console
+from flowmachine.cli.problem_text import count
 from flowmachine.cli.source import load_flow_machine
 from flowmachine.config.build import build_machine
 from flowmachine.config.documents import as_object, is_array, is_object

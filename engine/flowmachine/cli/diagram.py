@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from flowmachine.cli.command import EXIT_OK, Command
+from flowmachine.cli.output import write_output
 from flowmachine.cli.source import add_source_options, load_source
 from flowmachine.config.build import build_machine
 from flowmachine.diagram import Graph, render_mermaid, render_svg, render_text
 from flowmachine.diagram.machine import machine_graph
-from flowmachine.errors import ConfigurationError
 
 FORMATS: Final = ("svg", "mermaid", "text")
 _BY_SUFFIX: Final = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".md": "mermaid", ".txt": "text"}
@@ -30,15 +30,6 @@ def render(graph: Graph, form: str, columns: int) -> str:
     if form == "svg":
         return render_svg(graph)
     return render_mermaid(graph) if form == "mermaid" else render_text(graph, columns)
-
-
-def write_output(path: str, text: str) -> None:
-    """The text is in the file. Raises ConfigurationError."""
-    try:
-        Path(path).write_text(text, "utf-8")
-    except OSError as error:
-        detail = error.strerror or str(error)
-        raise ConfigurationError.of(path, "file-not-writable", f"cannot be written: {detail}") from error
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

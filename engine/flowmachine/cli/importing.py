@@ -12,7 +12,8 @@ from rich.text import Text
 
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
-from flowmachine.cli.problem_text import error_console, print_judgement
+from flowmachine.cli.output import error_console
+from flowmachine.cli.problem_text import print_judgement
 from flowmachine.cli.source import load_flow_machine, read_source
 from flowmachine.config.build import check_hooks, check_resource
 from flowmachine.config.flow_manager import is_saga_json

@@ -23,7 +23,8 @@ from flowmachine.cli.command import (
 from flowmachine.cli.demo import DEMO
 from flowmachine.cli.diagram import DIAGRAM
 from flowmachine.cli.importing import IMPORT
-from flowmachine.cli.problem_text import error_console, print_problems
+from flowmachine.cli.output import error_console
+from flowmachine.cli.problem_text import print_problems
 from flowmachine.cli.project import PROJECT
 from flowmachine.cli.run import RUN
 from flowmachine.cli.sagas import SAGAS

@@ -16,27 +16,6 @@ _TRACE_EVENTS_MAX = 8
 """A longer way there is cut in its middle; the JSON output has it whole."""
 
 
-class PlainConsole(Console):
-    """A console that prints texts as they are, and leaves it to `main` what happens when nobody reads them."""
-
-    def __init__(self, *, stderr: bool = False, soft_wrap: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap, width=width)
-
-    def on_broken_pipe(self) -> None:
-        """Raise the error; rich would end the process with a code that means something else here."""
-        raise BrokenPipeError
-
-
-def error_console() -> Console:
-    """The standard error output."""
-    return PlainConsole(stderr=True, soft_wrap=True)
-
-
-def output_console() -> Console:
-    """The standard output."""
-    return PlainConsole(soft_wrap=True)
-
-
 def print_problems(console: Console, problems: Sequence[Problem], *, source: str = "") -> None:
     """All problems, and how many there are."""
     print_judgement(console, problems, (), source=source)

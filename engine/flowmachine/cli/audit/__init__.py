@@ -2,7 +2,7 @@
 
 | module    | holds                                                                       |
 |-----------|-----------------------------------------------------------------------------|
-| `session` | chooses the log's reader, and has every saga judged (`flowmachine.audit`)   |
+| `session` | has the log read, and every saga judged (`flowmachine.audit`)               |
 | `gather`  | reads the topics once, in the order that an engine at work demands          |
 | `spill`   | puts records aside in a temporary file and gives them back saga by saga     |
 | `report`  | the answer as text and as JSON                                              |
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from flowmachine.cli.command import EXIT_OK, Command
 from flowmachine.cli.log_options import add_log_options, read_log_options
-from flowmachine.cli.problem_text import error_console, output_console
+from flowmachine.cli.output import error_console, output_console
 from flowmachine.cli.progress import add_bar, progress_bars
 from flowmachine.cli.source import load_source
 

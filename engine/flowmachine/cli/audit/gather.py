@@ -5,14 +5,14 @@ sagas); 3. the inputs and the intake; 4. the offsets again. What had an effect t
 with an input between the offsets of 1 and 4 was moving meanwhile.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
 from flowmachine.audit.model import NEVER_MS, Scope, TopicPartition
 from flowmachine.cli.audit.spill import Role, Spill
+from flowmachine.cli.log_reader import LogReader
 from flowmachine.cli.progress import Advance
 from flowmachine.core.definition import Machine
 from flowmachine.core.partitioners import java_murmur2
@@ -23,26 +23,6 @@ from flowmachine.wire.log import InputRecord, OutputRecord, StoredRecord
 
 HEAD_RECORDS = 16
 """The first records of a partition that has lost older ones; the latest of their times says since when it is whole."""
-
-
-class LogReader(Protocol):
-    """What an audit needs of a log; `KafkaReader` and `EmbeddedReader` have it."""
-
-    async def partition_counts(self, topics: Sequence[str]) -> Mapping[str, int]:
-        """How many partitions each topic has."""
-        ...
-
-    async def committed(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """The engine group's offsets."""
-        ...
-
-    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is still there, and the one behind the last."""
-        ...
-
-    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[InputRecord]]:
-        """The records of these offsets, in batches."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,22 @@
-"""A FlowMachine and options -> a reader of its log, and the report."""
+"""A FlowMachine and options -> the report."""
 
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from flowmachine.adapters.embedded.reader import EmbeddedReader
 from flowmachine.adapters.javascript import JavaScriptHooks
-from flowmachine.adapters.kafka.reader import KafkaReader
-from flowmachine.app import RunOptions, describe_log, embedded_path
+from flowmachine.app import RunOptions, describe_log
 from flowmachine.audit.judge import judge
 from flowmachine.audit.model import Scope
-from flowmachine.cli.audit.gather import LogReader, MachineTopics, gather
+from flowmachine.cli.audit.gather import MachineTopics, gather
 from flowmachine.cli.audit.report import Report
 from flowmachine.cli.audit.spill import Spill
+from flowmachine.cli.log_reader import open_reader
 from flowmachine.cli.progress import Advance
 from flowmachine.config.build import build_machine
 from flowmachine.config.resource import FlowMachine
-from flowmachine.config.topic_names import consumer_group, input_topics, internal_topics, kafka_channels
-from flowmachine.connections import KafkaAccess
+from flowmachine.config.topic_names import input_topics, internal_topics, kafka_channels
 
 CHECKED_STRIDE = 100
 """Sagas between two movements of the progress bar."""
@@ -63,11 +60,3 @@ def _topics(resource: FlowMachine) -> MachineTopics:
         retention_finished_ms=resource.spec.settings.retention.finished_ms,
         may_share_inputs=any(channel.consumer_group for channel in kafka_channels(resource)),
     )
-
-
-def open_reader(resource: FlowMachine, options: RunOptions) -> AbstractAsyncContextManager[LogReader]:
-    """A reader of the machine's log, which writes nothing and disturbs no engine."""
-    group = consumer_group(resource)
-    if options.is_embedded or not kafka_channels(resource):
-        return EmbeddedReader(embedded_path(resource, options), group)
-    return KafkaReader(KafkaAccess(resource, options.secrets_dir).connection, group)

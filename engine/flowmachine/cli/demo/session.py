@@ -21,8 +21,7 @@ from flowmachine.cli.demo.engine import EngineProcess
 from flowmachine.cli.demo.report import outcome_graph, print_report
 from flowmachine.cli.demo.scenario import Outcome, Place, Stage, run_scenario
 from flowmachine.cli.demo.workload import Ledger, make_orders
-from flowmachine.cli.diagram import write_output
-from flowmachine.cli.problem_text import PlainConsole
+from flowmachine.cli.output import PlainConsole, write_output
 from flowmachine.config.build import build_machine
 from flowmachine.config.load import load_text
 from flowmachine.diagram import render_svg

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from flowmachine.cli.command import EXIT_OK, Command
 from flowmachine.cli.log_options import add_log_options, read_log_options
-from flowmachine.cli.problem_text import count, error_console
+from flowmachine.cli.output import error_console
+from flowmachine.cli.problem_text import count
 from flowmachine.cli.progress import Advance, add_bar, progress_bars
 from flowmachine.cli.source import load_source
 from flowmachine.errors import ConfigurationError
@@ -75,7 +76,7 @@ async def _export(
     resource: "FlowMachine", options: "RunOptions", output: BinaryIO, advance: Advance
 ) -> tuple[int, int]:
     """Write all sagas; how many, and of how many partitions. Memory holds one partition's sagas at a time."""
-    from flowmachine.cli.audit.session import open_reader
+    from flowmachine.cli.log_reader import open_reader
     from flowmachine.config.build import build_machine
     from flowmachine.config.topic_names import internal_topics
     from flowmachine.core.timestamps import format_timestamp

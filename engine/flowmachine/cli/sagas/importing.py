@@ -23,7 +23,8 @@ from rich.text import Text
 
 from flowmachine.cli.command import EXIT_OK, EXIT_PROBLEM, Command
 from flowmachine.cli.log_options import add_log_options, read_log_options
-from flowmachine.cli.problem_text import count, error_console, output_console
+from flowmachine.cli.output import error_console, output_console
+from flowmachine.cli.problem_text import count
 from flowmachine.cli.progress import Advance, add_bar, progress_bars
 from flowmachine.cli.source import load_source
 from flowmachine.core.partitioners import home

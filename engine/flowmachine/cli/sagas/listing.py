@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from flowmachine.cli.command import EXIT_OK, Command
-from flowmachine.cli.problem_text import count, error_console, output_console
+from flowmachine.cli.output import error_console, output_console
+from flowmachine.cli.problem_text import count
 from flowmachine.cli.sagas.client import EngineClient, add_url_option
 from flowmachine.cli.sagas.filters import add_filter_options, build_query
 from flowmachine.cli.sagas.text import HEADINGS, column_widths, saga_row, state_style, table_line

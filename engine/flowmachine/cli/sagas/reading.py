@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from flowmachine.cli.command import EXIT_OK, Command
-from flowmachine.cli.problem_text import output_console
+from flowmachine.cli.output import output_console
 from flowmachine.cli.sagas.client import EngineClient, add_url_option
 from flowmachine.cli.sagas.text import saga_lines
 
