@@ -19,7 +19,9 @@ _HEAD: Final = """\
 [flowmachine.yaml](../examples/orders/flowmachine.yaml); [conditions](conditions.md) explains `status.conditions`.
 
 **Bold** fields are required. *Secret or text*: the value itself, or `{secretKeyRef: {name: ..., key: ...}}`, a key of a
-Secret in the FlowMachine's namespace, or `{file: ...}`, a path in the engine's file system.
+Secret in the FlowMachine's namespace, or `{file: ...}`, a path in the engine's file system. What changes
+there (a password, a token, a certificate with its key) is used within seconds, without a restart; only the addresses of
+brokers are read once.
 """
 
 

@@ -15,6 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 SIZED_FOLDERS = ("engine", "operator", "dev", "bench", "tests")
+MAPPED_FOLDERS = (
+    "",
+    "engine/flowmachine",
+    "engine/flowmachine/adapters/kafka",
+    "engine/flowmachine/diagram",
+    "operator/flowmachine_operator",
+)
+MAPPED_PATHS_MIN = 60
 # Looked through when this is not a git work tree, for example an unpacked archive.
 GENERATED_FOLDERS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", "htmlcov", "node_modules"}
 
@@ -119,6 +127,16 @@ def test_links_between_documents_lead_somewhere() -> None:
             if file and not re.match(r"[a-z][a-z0-9+.-]*:", target) and not (path.parent / file).exists():
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert broken == []
+
+
+def test_map_of_modules_names_files_that_exist() -> None:
+    """`docs/architecture.md` says where things are: each path below one of the folders that its readers know of."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = text[text.index("## Where things are") : text.index("## Known weaknesses")]
+    named = set(re.findall(r"`([\w.-]+/[\w./-]*|\w+\.py)`", table))
+    folders = [ROOT / folder for folder in MAPPED_FOLDERS]
+    assert len(named) > MAPPED_PATHS_MIN
+    assert {path for path in named if not any((folder / path).exists() for folder in folders)} == set()
 
 
 def test_documents_name_make_targets_that_exist() -> None:
