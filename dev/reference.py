@@ -19,9 +19,10 @@ _HEAD: Final = """\
 [flowmachine.yaml](../examples/orders/flowmachine.yaml); [conditions](conditions.md) explains `status.conditions`.
 
 **Bold** fields are required. *Secret or text*: the value itself, or `{secretKeyRef: {name: ..., key: ...}}`, a key of a
-Secret in the FlowMachine's namespace, or `{file: ...}`, a path in the engine's file system. What changes
-there (a password, a token, a certificate with its key) is used within seconds, without a restart; only the addresses of
-brokers are read once.
+Secret in the FlowMachine's namespace, or `{file: ...}`, a path in the engine's file system. When one changes (a
+password, a token, a certificate with its key), engines use the new one within seconds. Those of a store and the
+addresses of brokers they read when they start: the operator replaces the engines of a machine whose Secrets change;
+elsewhere, start them again.
 """
 
 

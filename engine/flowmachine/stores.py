@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 
@@ -26,6 +27,8 @@ from flowmachine.config.stores import (
 from flowmachine.errors import ConfigurationError
 from flowmachine.ports import SagaQueries, SagaStore
 
+_CONFIGURATIONS: Final = "spec.persistence.configurations"
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -41,7 +44,7 @@ def build_store(resource: FlowMachine, secrets_dir: Path, session: aiohttp.Clien
     persistence = resource.spec.persistence
     if persistence.type == "none":
         return None
-    configurations = as_object(_resolve(dict(persistence.configurations), secrets_dir))
+    configurations = as_object(_resolve(dict(persistence.configurations), secrets_dir, where=_CONFIGURATIONS))
     settings = parse_store(persistence.type, configurations)
     if isinstance(settings, KubernetesSettings):
         return _build_kubernetes(settings, resource)
@@ -102,7 +105,7 @@ def _build_http(settings: RestSettings | CrudSettings, secrets_dir: Path, sessio
     else:
         kind, host, path = "crud", settings.host, f"/{settings.collection_name}"
     url = build_url(RestEndpoint(host=host, protocol=settings.protocol, port=settings.port, path=path))
-    where = "spec.persistence.configurations.tls"
+    where = f"{_CONFIGURATIONS}.tls"
     store = HttpStore(
         RestCalls(url, settings.method) if isinstance(settings, RestSettings) else CrudCalls(url),
         session,
@@ -130,13 +133,13 @@ def _extra_missing(extra: str) -> ConfigurationError:
     return ConfigurationError.of("spec.persistence.type", "extra-missing", message)
 
 
-def _resolve(value: object, secrets_dir: Path) -> object:
+def _resolve(value: object, secrets_dir: Path, *, where: str) -> object:
     """The value with every reference to a secret replaced by what stands there."""
     if is_reference(value):
         model = SecretFile if "file" in as_object(value) else SecretKeyRef
-        return read_secret(model.model_validate(value), secrets_dir)
+        return read_secret(model.model_validate(value), secrets_dir, where=where)
     if is_object(value):
-        return {key: _resolve(item, secrets_dir) for key, item in value.items()}
+        return {key: _resolve(item, secrets_dir, where=f"{where}.{key}") for key, item in value.items()}
     if is_array(value):
-        return [_resolve(item, secrets_dir) for item in value]
+        return [_resolve(item, secrets_dir, where=f"{where}[{index}]") for index, item in enumerate(value)]
     return value

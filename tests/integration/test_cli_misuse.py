@@ -96,6 +96,23 @@ def test_closed_output_is_nowhere_to_write_to() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("arguments", [("check", "-f", "-"), ("import", "-")])
+def test_closed_input_is_an_empty_file(arguments: tuple[str, ...]) -> None:
+    shell = ["bash", "-c", 'exec "$@" <&-', "bash", *command(*arguments)]
+    done = subprocess.run(shell, env=environment(), capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
+    assert done.returncode == 1
+    assert "standard input" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["audit", "run"])
+def test_folder_that_cannot_be_looked_into_is_a_sentence(tmp_path: Path, name: str) -> None:
+    """By a name that no file system takes: what root may not look into does not exist."""
+    done = run(name, "-f", str(EXAMPLE), "--embedded", "--data-dir", str(tmp_path / ("x" * 300)))
+    assert done.returncode == (2 if name == "audit" else 1)
+    assert "File name too long" in done.stderr
+
+
 _INTERRUPTS = """
 import os, signal, sys
 

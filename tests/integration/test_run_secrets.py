@@ -54,3 +54,22 @@ def test_secret_that_cannot_be_used_is_a_sentence(tmp_path: Path, place: str, tr
     assert f"the secret file {secret} {trouble}" in said
     assert "Traceback" not in said
     assert "hunter2" not in said
+
+
+def test_secret_of_the_store_is_named_by_its_field(tmp_path: Path) -> None:
+    document = order_document("orders", {"rest": {"host": "localhost"}})
+    configurations = {"connectionUri": {"file": str(tmp_path / "secret")}}
+    document["spec"]["persistence"] = {"type": "postgres", "configurations": configurations}
+    file = tmp_path / "orders.yaml"
+    file.write_text(yaml.safe_dump(document), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "flowmachine", "run", "-f", str(file), "--http", "127.0.0.1:0", "--data-dir", tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ENGINE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "spec.persistence.configurations.connectionUri" in done.stderr
+    assert f"the secret file {tmp_path / 'secret'} does not exist" in done.stderr

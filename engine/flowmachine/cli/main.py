@@ -86,9 +86,11 @@ def _run_command(command: Command, arguments: argparse.Namespace) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Whoever started us may have closed our streams; what we write then goes nowhere."""
+    """Whoever started us may have closed our streams: there is nothing to read then, and what we write goes nowhere."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 

@@ -30,6 +30,8 @@ def output_console() -> Console:
 
 def write_output(path: str, text: str) -> None:
     """The text is in the file. Raises ConfigurationError."""
+    if not path:
+        raise ConfigurationError.of("-o", "file-not-writable", "names no file: is a variable empty?")
     try:
         Path(path).write_text(text, "utf-8")
     except OSError as error:

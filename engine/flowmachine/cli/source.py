@@ -46,6 +46,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def read_source(file: str) -> tuple[str, bytes]:
     """The name and the content of a file, or of the standard input. Raises ConfigurationError."""
+    if not file:
+        raise ConfigurationError.of("-f", "file-not-readable", "names no file: is a variable empty?")
     if file == STANDARD_INPUT:
         return "standard input", sys.stdin.buffer.read()
     try:

@@ -93,3 +93,13 @@ def test_wrong_usage_names_the_help_of_its_command(
 def test_demo_refuses_what_is_no_number_of_orders(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--sagas", count]) == 2
     assert "1 to 5000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"), [(["run", "-f", ""], "-f"), (["diagram", "-f", str(EXAMPLE), "-o", ""], "-o")]
+)
+def test_empty_name_is_told_apart_from_a_folder(
+    arguments: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    assert f"{option}\n    names no file: is a variable empty?" in capsys.readouterr().err

@@ -21,7 +21,12 @@ class EmbeddedReader:
         self._client = EmbeddedClient(path)
 
     async def __aenter__(self) -> Self:
-        if not self._path.is_file():
+        try:
+            is_there = self._path.is_file()
+        except OSError as error:  # of a folder that may not be looked into
+            message = f"the file cannot be read: {error.strerror}"
+            raise ConfigurationError.of(str(self._path), "log-unreadable", message) from error
+        if not is_there:
             message = "there is no such file: no engine has run there, or --data-dir is to name another folder"
             raise ConfigurationError.of(str(self._path), "log-missing", message)
         await self._client.start()
