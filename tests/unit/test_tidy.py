@@ -48,6 +48,7 @@ MARKDOWN_LINK = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 CODE_BLOCK = re.compile(r"^\s*(```+|~~~+).*?^\s*\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+CODE_FENCE = re.compile(r"^\s*(```+|~~~+).*?^\s*\1", re.MULTILINE | re.DOTALL)
 MAKE_TARGET = re.compile(r"`make ([a-z][a-z0-9-]*)|^\s*(?:\$ )?make ([a-z][a-z0-9-]*)\b", re.MULTILINE)
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -118,14 +119,27 @@ def test_documents_name_the_right_distribution() -> None:
     assert [hit for path, text in texts() for hit in lines_that_match(WRONG_INSTALL, path, text)] == []
 
 
+def headings_of(document: Path) -> set[str]:
+    """What a link may name behind `#`, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.*)$", CODE_FENCE.sub("", document.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(document: Path, target: str) -> bool:
+    name, _, heading = target.partition("#")
+    file = document.parent / name.partition("?")[0] if name else document
+    return file.exists() and (not heading or file.suffix != ".md" or heading in headings_of(file))
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    broken = []
-    for path in files_ending(".md"):
-        text = CODE_BLOCK.sub("", path.read_text("utf-8"))
-        for target in (next(filter(None, found)) for found in MARKDOWN_LINK.findall(text)):
-            file = re.split(r"[?#]", target, maxsplit=1)[0]
-            if file and not re.match(r"[a-z][a-z0-9+.-]*:", target) and not (path.parent / file).exists():
-                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in files_ending(".md")
+        for found in MARKDOWN_LINK.findall(CODE_BLOCK.sub("", path.read_text("utf-8")))
+        if (target := next(filter(None, found)))
+        and not re.match(r"[a-z][a-z0-9+.-]*:", target)
+        and not leads_somewhere(path, target)
+    ]
     assert broken == []
 
 
