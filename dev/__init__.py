@@ -17,5 +17,5 @@ maven         pom.xml -> jars
 go_program    a Go module -> a program
 
 Tools: `kafka`, `cluster` (Kubernetes), `images`, and for tests `postgres`, `mongo`, `ferretdb`, `toxiproxy`, `node`
-(npm packages), `engine_process`. Generated files: `crds` (with `crd_rules`, `crd_status`, `crd_saga`), `reference`.
+(npm packages), `engine_process`. Generated files: `crds`.
 """

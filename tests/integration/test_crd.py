@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.crds import TARGET
+from dev.crds.generate import TARGET
 from dev.errors import KubectlError
 from flowmachine_operator.plan.judge import judge
 from tests.support.kubernetes import KubernetesCluster

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dev.addresses import find_free_ports
-from dev.crds import TARGET
+from dev.crds.generate import TARGET
 from dev.errors import KubectlError
 from flowmachine_operator.certificates import LIFETIME, make_certificate
 from flowmachine_operator.kinds import SECRET, WEBHOOK_CONFIGURATION

@@ -26,7 +26,7 @@ import pytest
 
 from dev.cluster import Cluster, ClusterSettings, Kubectl
 from dev.cluster.programs import provision
-from dev.crds import SAGA_TARGET, TARGET
+from dev.crds.generate import SAGA_TARGET, TARGET
 from dev.errors import DevError, KubectlError, ToolMissingError
 from tests.support.tools import skipped_without_tools
 

@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from dev.crd_rules import LIMITS, LIST_MAPS, RULES, find
-from dev.crds import TARGET, build_crd, build_schema, main, render
+from dev.crds.definitions import build_crd, build_schema
+from dev.crds.generate import TARGET, main, render
+from dev.crds.rules import LIMITS, LIST_MAPS, RULES, find
 from flowmachine.config.resource import FlowMachine
 
 SCHEMA = cast("Any", build_schema())
