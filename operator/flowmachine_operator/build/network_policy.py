@@ -1,17 +1,22 @@
 """The NetworkPolicy, for clusters that want one: who may reach the engines' HTTP port."""
 
-from flowmachine_operator.build.identity import child, child_name, selector_labels
+from flowmachine_operator.build.identity import MANAGER, child, child_name, selector_labels
 from flowmachine_operator.build.subject import HTTP_PORT, Manifest, Subject
 
 
-def build_network_policy(subject: Subject, *, is_enabled: bool) -> Manifest | None:
-    """Pods of the machine's namespace may reach the HTTP port, and nobody anything else; None unless asked for.
+def build_network_policy(subject: Subject, operator_namespace: str, *, is_enabled: bool) -> Manifest | None:
+    """Pods of the machine's namespace and the operators may reach the HTTP port, nobody else; None unless asked for.
 
-    What engines reach is not limited: brokers and REST channels may be anywhere.
+    Operators ask engines for the counts of their sagas and for the state of the store. What engines reach is not
+    limited: brokers and REST channels may be anywhere.
     """
     if not is_enabled:
         return None
     everyone_here: Manifest = {"podSelector": {}}
+    operators: Manifest = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": MANAGER}},
+    }
     return child(
         subject,
         api_version="networking.k8s.io/v1",
@@ -20,6 +25,6 @@ def build_network_policy(subject: Subject, *, is_enabled: bool) -> Manifest | No
         spec={
             "podSelector": {"matchLabels": selector_labels(subject)},
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [everyone_here], "ports": [{"port": HTTP_PORT, "protocol": "TCP"}]}],
+            "ingress": [{"from": [everyone_here, operators], "ports": [{"port": HTTP_PORT, "protocol": "TCP"}]}],
         },
     )

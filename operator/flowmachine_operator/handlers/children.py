@@ -38,7 +38,12 @@ class ChildWatches:
 
     def options(self) -> ChildOptions:
         """Which children machines shall have, as far as it is known now."""
-        return ChildOptions(self._settings.network_policies, self._settings.pod_monitors, self._has_pod_monitors)
+        return ChildOptions(
+            network_policies=self._settings.network_policies,
+            pod_monitors=self._settings.pod_monitors,
+            has_pod_monitors=self._has_pod_monitors,
+            operator_namespace=self._settings.namespace,
+        )
 
     def start(self, tasks: asyncio.TaskGroup, stopping: asyncio.Event) -> None:
         """Start all watches; they run until the operator stops."""

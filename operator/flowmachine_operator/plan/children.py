@@ -42,6 +42,7 @@ class ChildOptions:
     pod_monitors: bool
     has_pod_monitors: bool
     """Whether the cluster knows the kind PodMonitor."""
+    operator_namespace: str
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -76,7 +77,7 @@ def build_children(
         ROLE: build_role(subject),
         ROLE_BINDING: build_role_binding(subject),
         POD_DISRUPTION_BUDGET: build_pod_disruption_budget(subject),
-        NETWORK_POLICY: build_network_policy(subject, is_enabled=options.network_policies),
+        NETWORK_POLICY: build_network_policy(subject, options.operator_namespace, is_enabled=options.network_policies),
         POD_MONITOR: build_pod_monitor(subject, is_enabled=has_monitor),
         DEPLOYMENT: build_deployment(subject, document, replicas=replicas, secret_versions=secret_versions),
     }

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmValuesError, lint
 
+from flowmachine_operator.build.identity import MANAGER
 from flowmachine_operator.settings import PREFIX, Settings, parse_settings
 from tests.support.charts import CHART, NAMESPACE, RELEASE, Manifest, notes, of_kind, one, render
 
@@ -130,6 +131,7 @@ def test_service_and_budget_select_the_operators_pods_only(values: Manifest) -> 
     manifests = render(values)
     deployment = one(manifests, "Deployment")["spec"]
     selector = deployment["selector"]["matchLabels"]
+    assert selector["app.kubernetes.io/name"] == MANAGER, "the engines' NetworkPolicies let pods of this name in"
     assert deployment["template"]["metadata"]["labels"].items() >= selector.items()
     assert one(manifests, "Service")["spec"]["selector"] == selector
     assert not one(manifests, "Pod")["metadata"]["labels"].items() >= selector.items()

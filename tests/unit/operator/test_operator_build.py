@@ -111,7 +111,7 @@ def all_children(subject: Subject) -> list[Any]:
         build_service(subject),
         build_service_account(subject),
         build_pod_disruption_budget(subject),
-        build_network_policy(subject, is_enabled=True),
+        build_network_policy(subject, "flowmachine-system", is_enabled=True),
     ]
 
 
@@ -284,7 +284,21 @@ def test_operator_defaults_reach_the_pod() -> None:
 
 
 def test_network_policy_only_when_asked_for() -> None:
-    assert build_network_policy(subject_of(), is_enabled=False) is None
+    assert build_network_policy(subject_of(), "flowmachine-system", is_enabled=False) is None
+
+
+def test_network_policy_lets_the_operator_count_sagas() -> None:
+    """It asks the engines themselves, from another namespace."""
+    policy = cast("Any", build_network_policy(subject_of(), "flowmachine-system", is_enabled=True))
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
+    assert rule["from"] == [
+        {"podSelector": {}},
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "flowmachine-system"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "flowmachine-operator"}},
+        },
+    ]
 
 
 def test_named_service_account_is_not_made() -> None:

@@ -30,8 +30,10 @@ from tests.unit.operator.test_operator_judge import machine
 
 GOOD = KafkaFacts(KafkaAnswer.REACHABLE, input_partitions={"events": 2}, home_partitions=2)
 FACTS = Facts(3, ReplicaPlan(2, ReplicaReason.PARTITIONS), kafka=GOOD, engines=EngineFacts(2, 2, 2))
-EVERYTHING = ChildOptions(network_policies=True, pod_monitors=True, has_pod_monitors=True)
-NOTHING = ChildOptions(network_policies=False, pod_monitors=True, has_pod_monitors=False)
+EVERYTHING = ChildOptions(
+    network_policies=True, pod_monitors=True, has_pod_monitors=True, operator_namespace="flowmachine-system"
+)
+NOTHING = replace(EVERYTHING, network_policies=False, has_pod_monitors=False)
 
 
 def deployment(**status: Any) -> dict[str, Any]:
