@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from dev.engine_process import EngineProcess
+from flowmachine.adapters.kafka.connection import CLOSE_SECONDS, KafkaConnection
+from flowmachine.adapters.kafka.reader import KafkaReader
 from flowmachine.cli.main import main
 from flowmachine.core.partitioners import crc32
 from flowmachine.wire.message import encode_message
-from tests.support.kafka import KafkaBroker, produce, read_all
+from tests.support.kafka import KafkaBroker, create_topics, produce, read_all, unique_name
 from tests.support.orders import COMMANDS, FinalStates, create_sagas, prepare_orders, running_participants
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -59,6 +61,22 @@ async def test_a_real_run_is_clean_until_something_is_planted(
         ("command-doubled", f"{orders.commands}/{place}/{offset}"),
         ("record-differs", f"{orders.sagas}/{saga.partition}/{changed_at}"),
     }
+
+
+async def test_reader_that_found_nothing_last_is_closed_at_once(kafka_broker: KafkaBroker) -> None:
+    """aiokafka may miss that it is closed while it goes over to another partition, and would then never end."""
+    topic = unique_name("topic")
+    await create_topics(kafka_broker.bootstrap, {topic: 2})
+    await produce(kafka_broker.bootstrap, topic, [(None, b"x", 0, [])])
+    connection = KafkaConnection((kafka_broker.bootstrap,), "auditor")
+    clock = asyncio.get_running_loop().time
+    for _ in range(20):
+        started = clock()
+        async with asyncio.timeout(CLOSE_SECONDS), KafkaReader(connection, topic) as reader:
+            assert [len(records) async for records in reader.read(topic, 0, 0, 1)] == [1]
+            await reader.bounds(topic, 1)
+            assert [records async for records in reader.read(topic, 1, 0, 0)] == []
+        assert clock() - started < CLOSE_SECONDS, "it had to be told twice"
 
 
 @pytest.mark.timeout(120)

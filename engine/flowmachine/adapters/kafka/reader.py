@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
 
-from flowmachine.adapters.kafka.connection import KafkaConnection
+from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translate, translated
 from flowmachine.adapters.kafka.source import consumer_arguments
@@ -44,7 +44,7 @@ class KafkaReader:
             arguments = consumer_arguments(self._connection, _FETCH_BYTES)
             arguments["fetch_max_wait_ms"] = _FETCH_WAIT_MS
             consumer = AIOKafkaConsumer(**arguments)
-            self._stack.push_async_callback(consumer.stop)
+            self._stack.push_async_callback(stop_client, consumer)
             with translated(f"connecting to {self._connection.address}"):
                 await consumer.start()
         except BaseException:
@@ -107,6 +107,8 @@ class KafkaReader:
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[InputRecord]]:
         """The records of these offsets, in batches. Raises TransientError if they do not come."""
         assert self._consumer is not None
+        if start >= end:
+            return  # aiokafka may miss that it is stopped directly after it was assigned another partition
         place = TopicPartition(topic, partition)
         self._consumer.assign([place])
         self._consumer.seek(place, start)
