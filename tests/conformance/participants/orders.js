@@ -23,7 +23,8 @@ const main = async () => {
   await producer.connect();
   await consumer.connect();
   consumer.on(consumer.events.GROUP_JOIN, () => console.log("joined"));
-  await consumer.subscribe({ topic: commands, fromBeginning: false });
+  // "Joined" is said before the first fetch, which is when KafkaJS would ask where the topic ends.
+  await consumer.subscribe({ topic: commands, fromBeginning: true });
   await consumer.run({
     eachMessage: async ({ message }) => {
       const { messageLabel, messagePayload } = JSON.parse(message.value.toString());
