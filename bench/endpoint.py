@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from bench.bare import loop_factory
-from dev.kafka.addresses import LOOPBACK
+from dev.addresses import LOOPBACK
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _KEY = re.compile(rb"\r\nidempotency-key: *([^\r]+)", re.IGNORECASE)

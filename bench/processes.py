@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from bench.errors import RoundFailedError
-from dev.kafka.addresses import find_free_ports
+from dev.addresses import find_free_ports
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS_MAX = 60.0

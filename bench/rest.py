@@ -15,7 +15,7 @@ from bench.lab import Lab
 from bench.processes import cpu_seconds, open_service
 from bench.programs import engine_topics, start_engine
 from bench.workload import creation_value, lanes
-from dev.kafka.addresses import LOOPBACK
+from dev.addresses import LOOPBACK
 from flowmachine.wire.intake import CREATE_HEADERS
 
 ANSWER_MS = 50
