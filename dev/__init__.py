@@ -11,6 +11,7 @@ started       a context manager around what is started and closed
 server        a server of a test's own, which ends with it
 state_file    what runs in a data folder: state.json
 watchdog      ends what a test run left that was killed
+data_folder   where a cluster lives, and that it is gone with a test run
 commands      what `python -m dev.kafka` and `python -m dev.cluster` have in common
 certificates  a CA, a server and a client certificate
 maven         pom.xml -> jars

@@ -12,10 +12,7 @@ are ready, 5. what needs the API server starts and is ready, 6. with a node: con
 
 import contextlib
 import dataclasses
-import shutil
 import ssl
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,11 +30,10 @@ from dev.cluster.probe import Probe
 from dev.cluster.programs import Programs, find_programs, provision
 from dev.cluster.settings import API_SERVER, CONTAINERD, ETCD, NODE_PROGRAMS, PORT_NAMES, ClusterSettings, Layout
 from dev.cluster.state import ClusterState, load_state, save_state
+from dev.data_folder import DataFolder
 from dev.errors import ClusterStateError, ProgramFailedError
 from dev.processes import is_ours
 from dev.started import Started
-from dev.state_file import state_path
-from dev.watchdog import start_watchdog
 
 _READY_SECONDS_MAX = 90.0  # 3 s on idle cores; 15 s were seen beside a Go build
 _STOP_SECONDS_MAX = 10.0
@@ -61,13 +57,10 @@ class Cluster(Started):
     ) -> None:
         """Prepare a cluster; nothing runs before `start`."""
         self.settings = settings or ClusterSettings()
-        self._is_temporary = self.settings.data_dir is None
-        folder = self.settings.data_dir or Path(tempfile.mkdtemp(prefix="flowmachine-cluster-"))
-        self.data_dir = folder.expanduser().resolve()
-        self._survives = survives
+        self._folder = DataFolder(self.settings.data_dir, tool="cluster", survives=survives)
+        self.data_dir = self._folder.path
         self._report = report
         self._programs: Programs | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
         self._state = self._find_state()
         self._components = {
             name: Component(name, self.data_dir / name, self._state.processes.get(name))
@@ -193,21 +186,15 @@ class Cluster(Started):
     def remove_data(self) -> None:
         """Remove what the cluster wrote, and the data folder if nothing else is in it."""
         layout = self.layout
-        for folder in (*map(layout.folder_of, {*PORT_NAMES, *NODE_PROGRAMS}), layout.tls, layout.kubectl_cache):
-            shutil.rmtree(folder, ignore_errors=True)
-        layout.kubeconfig.unlink(missing_ok=True)
-        state_path(self.data_dir).unlink(missing_ok=True)
-        if self.data_dir.is_dir() and not any(self.data_dir.iterdir()):
-            self.data_dir.rmdir()
+        folders = map(layout.folder_of, {*PORT_NAMES, *NODE_PROGRAMS})
+        self._folder.remove(*folders, layout.tls, layout.kubectl_cache, layout.kubeconfig)
 
     def close(self) -> None:
         """End all programs; data in a temporary folder is removed."""
-        self.stop(is_graceful=not self._is_temporary)
-        if self._is_temporary:
+        self.stop(is_graceful=not self._folder.is_temporary)
+        if self._folder.is_temporary:
             self.remove_data()
-        if self._watchdog is not None:
-            self._watchdog.communicate()
-            self._watchdog = None
+        self._folder.release()
 
     def _find_state(self) -> ClusterState:
         state = load_state(self.data_dir)
@@ -239,8 +226,7 @@ class Cluster(Started):
         return self._programs
 
     def _spawn(self, component: Component, programs: Programs) -> None:
-        if not self._survives and self._watchdog is None:
-            self._watchdog = start_watchdog("dev.cluster.watchdog", self.data_dir, removes_data=self._is_temporary)
+        self._folder.guard()
         arguments = build_arguments(component.name, self.layout, self.settings)
         program = program_of(CONTAINERD) if component.name == CONTAINERD else programs.path(component.name)
         component.spawn(program, arguments)

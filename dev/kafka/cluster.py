@@ -13,10 +13,8 @@ All methods block. In asyncio code call the slow ones through `asyncio.to_thread
 import base64
 import contextlib
 import dataclasses
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable
@@ -26,6 +24,7 @@ from typing import Self
 from dev.addresses import explain_refusal, find_free_ports
 from dev.cache import Report, report_nothing
 from dev.certificates import TlsFiles, make_certificates
+from dev.data_folder import DataFolder
 from dev.errors import ClusterStateError, DevError, PortTakenError, ProgramFailedError
 from dev.kafka.broker import Broker, Format, Launch, marker_of
 from dev.kafka.class_archive import class_archive_flags
@@ -36,8 +35,6 @@ from dev.kafka.state import ClusterState, load_state, save_state
 from dev.kafka.tokens import TokenIssuer
 from dev.processes import is_ours
 from dev.started import Started
-from dev.state_file import state_path
-from dev.watchdog import start_watchdog
 
 _READY_SECONDS_MAX = 90.0  # three brokers on two busy cores were ready after 10 s
 _STOP_SECONDS_MAX = 10.0  # the last brokers of a quorum wait in vain for a controller; their data is safe by then
@@ -57,13 +54,10 @@ class KafkaCluster(Started):
     ) -> None:
         """Prepare a cluster; nothing runs before `start`."""
         self.settings = settings or ClusterSettings()
-        self._is_temporary = self.settings.data_dir is None
-        folder = self.settings.data_dir or Path(tempfile.mkdtemp(prefix="flowmachine-kafka-"))
-        self.data_dir = folder.expanduser().resolve()
-        self._survives = survives
+        self._folder = DataFolder(self.settings.data_dir, tool="kafka", survives=survives)
+        self.data_dir = self._folder.path
         self._report = report
         self._launch: Launch | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
         self._state = self._find_state()
         self._brokers = {
             node_id: Broker(
@@ -197,22 +191,15 @@ class KafkaCluster(Started):
 
     def remove_data(self) -> None:
         """Remove what the cluster wrote, and the data folder if nothing else is in it."""
-        for node_id in self.node_ids:
-            shutil.rmtree(self.data_dir / f"node-{node_id}", ignore_errors=True)
-        for name in ("tls", "oauth"):
-            shutil.rmtree(self.data_dir / name, ignore_errors=True)
-        state_path(self.data_dir).unlink(missing_ok=True)
-        if self.data_dir.is_dir() and not any(self.data_dir.iterdir()):
-            self.data_dir.rmdir()
+        names = ("tls", "oauth", *(f"node-{node_id}" for node_id in self.node_ids))
+        self._folder.remove(*(self.data_dir / name for name in names))
 
     def close(self) -> None:
         """End all brokers; data in a temporary folder is removed."""
-        self.stop(is_graceful=not self._is_temporary)
-        if self._is_temporary:
+        self.stop(is_graceful=not self._folder.is_temporary)
+        if self._folder.is_temporary:
             self.remove_data()
-        if self._watchdog is not None:
-            self._watchdog.communicate()
-            self._watchdog = None
+        self._folder.release()
 
     def run_tool(self, main_class: str, *arguments: str) -> str:
         """Run a Kafka command such as `org.apache.kafka.tools.AclCommand` and return what it printed."""
@@ -335,8 +322,7 @@ class KafkaCluster(Started):
             time.sleep(_POLL_SECONDS if waiting else 0)
 
     def _spawn(self, broker: Broker, launch: Launch) -> None:
-        if not self._survives and self._watchdog is None:
-            self._watchdog = start_watchdog("dev.kafka.watchdog", self.data_dir, removes_data=self._is_temporary)
+        self._folder.guard()
         broker.spawn(launch)
         self._save()
 
