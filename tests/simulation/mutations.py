@@ -25,7 +25,7 @@ from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.engine import Engine
 from flowmachine.runtime.partition_task import PartitionTask
 from flowmachine.wire.log import InputRecord
-from tests.simulation.direct import DirectPartitionLog, SettlingPartitionLog
+from tests.simulation.direct import DirectPartitionLog
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -137,15 +137,6 @@ def inputs_go_on_where_the_group_is_whatever_the_journal_says() -> Iterator[None
 
     with patch.object(DirectPartitionLog, "_settle", settle_alone):
         yield
-
-
-def an_engine_with_transactions_does_not_look_for_a_journal() -> AbstractContextManager[object]:
-    open_partition, open_settling = SimulatedPartitionLog.open, SettlingPartitionLog.open
-
-    async def open_blindly(self: SettlingPartitionLog) -> None:
-        await (open_settling(self) if self.is_direct else open_partition(self))
-
-    return patch.object(SettlingPartitionLog, "open", open_blindly)
 
 
 def offsets_of_before_are_committed_behind_a_transaction_in_doubt() -> AbstractContextManager[object]:
@@ -334,7 +325,6 @@ MUTATIONS: dict[str, Mutation] = {
         commands_over_http_are_forgotten_in_a_crash,
         a_command_over_http_is_settled_by_any_answer,
         added_partitions_are_not_noticed,
-        an_engine_with_transactions_does_not_look_for_a_journal,
         commands_over_http_are_forgotten_when_the_saga_goes_on,
         a_side_command_is_given_up_after_one_attempt,
     )

@@ -1,6 +1,6 @@
 """More mutations: of what befalls a saga in the course of its life, in the worlds that have it.
 
-Revisions of its machine that do not know its state, hooks that fail, and being forgotten.
+Revisions of its machine that do not know its state, another way to commit, hooks that fail, and being forgotten.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,8 @@ from flowmachine.partition import sagas as partition_sagas
 from flowmachine.partition.batch import Batch
 from flowmachine.partition.partition import Partition
 from flowmachine.partition.sagas import PartitionSagas
+from tests.simulation.direct import SettlingPartitionLog
+from tests.simulation.log import SimulatedPartitionLog
 from tests.simulation.mutations import Mutation
 from tests.simulation.world import SHORT_RETENTION_MS, World
 
@@ -48,6 +50,18 @@ def held_events_are_applied_newest_first() -> Iterator[None]:
 
     with patch.object(decide, "_decide_resumed", resume_newest):
         yield
+
+
+# --- the delivery that changes ----------------------------------------------------------------------------------------
+
+
+def an_engine_with_transactions_does_not_look_for_a_journal() -> AbstractContextManager[object]:
+    open_partition, open_settling = SimulatedPartitionLog.open, SettlingPartitionLog.open
+
+    async def open_blindly(self: SettlingPartitionLog) -> None:
+        await (open_settling(self) if self.is_direct else open_partition(self))
+
+    return patch.object(SettlingPartitionLog, "open", open_blindly)
 
 
 # --- hooks ------------------------------------------------------------------------------------------------------------
@@ -169,6 +183,7 @@ _WORLDS: Sequence[tuple[Callable[[World], bool], Sequence[Mutation]]] = (
             held_events_are_applied_newest_first,
         ),
     ),
+    (lambda world: world.changes_delivery, (an_engine_with_transactions_does_not_look_for_a_journal,)),
     (
         lambda world: world.hooks is not None,
         (
