@@ -1,8 +1,9 @@
 """`make soak`: a million sagas while everything fails in turn, for hours if need be; then the audit.
 
-Three brokers, several engines, participants; every few seconds one fault, drawn from a seed: an engine is killed,
-stopped in order or paused for longer than its session and its transaction, a broker is killed or paused, partitions are
-added, and the load is ten times as high in every other spell. What the tests of this folder do briefly, one by one.
+Three brokers, several engines, participants; one fault after the other, in an order drawn from a seed: an engine is
+killed, stopped in order, replaced by one with the other `delivery`, or paused for longer than its session and its
+transaction; a broker is killed or paused; partitions are added; and the load is ten times as high in every other spell.
+What the tests of this folder do briefly, one by one.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
@@ -29,7 +32,14 @@ from flowmachine.wire.record import decode_head
 from tests.faults.test_zombie import PAUSE_SECONDS
 from tests.support.engines import assert_audit_is_clean, engines
 from tests.support.kafka import admin_client
-from tests.support.orders import Orders, create_sagas, prepare_orders, running_participants
+from tests.support.orders import (
+    DELIVERIES,
+    Orders,
+    change_settings,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+)
 
 ENGINES = 3
 EVENT_PARTITIONS, EVENT_PARTITIONS_MAX = 4, 12
@@ -39,6 +49,10 @@ IN_FLIGHT_MAX = 20_000
 SPIKE_SECONDS = 30.0
 FAULT_PAUSE_SECONDS = (1.0, 6.0)
 BROKER_AWAY_SECONDS = 8.0
+SETTINGS: Mapping[str, Any] = {"retention": {"finished": "7d"}}
+"""No saga is forgotten, so that the audit can verify each one."""
+LINE_SECONDS = 30.0
+"""How often progress is told where there is no terminal."""
 STUCK_SECONDS_MAX = 300.0
 """No saga finishes for so long: then something is stuck, and the run has failed."""
 
@@ -50,6 +64,8 @@ class Soak:
         self.faults: Counter[str] = Counter()
         self.finished: set[bytes] = set()
         self.created = 0
+        self.engine_bytes_max = 0
+        """The most memory that an engine has had."""
         self._orders = orders
         self._cluster = cluster
         self._engines = made
@@ -98,12 +114,34 @@ class Soak:
 
     async def strike(self) -> None:
         """One fault after the other; each ends before the next begins."""
-        kinds = (self._kill, self._stop, self._pause, self._kill_broker, self._pause_broker, self._add_partition)
+        kinds = [
+            self._kill,
+            self._stop,
+            self._change_delivery,
+            self._pause,
+            self._kill_broker,
+            self._pause_broker,
+            self._add_partition,
+        ]
         while True:
-            await asyncio.sleep(self._random.uniform(*FAULT_PAUSE_SECONDS))
-            kind = self._random.choice(kinds)
-            await kind()
-            self.faults[kind.__name__.strip("_").replace("_", " ")] += 1
+            self._random.shuffle(kinds)  # each kind in every round: a short run has them all
+            for kind in kinds:
+                await asyncio.sleep(self._random.uniform(*FAULT_PAUSE_SECONDS))
+                dead = [number for number, engine in enumerate(self._engines) if not engine.is_running]
+                assert not dead, f"engines {dead} have ended by themselves"
+                await kind()
+                self.faults[kind.__name__.strip("_").replace("_", " ")] += 1
+
+    def measure(self) -> None:
+        """Note how much memory engines have."""
+        for engine in self._engines:
+            with suppress(OSError, IndexError):  # it has just been killed
+                self.engine_bytes_max = max(self.engine_bytes_max, engine.resident_bytes())
+
+    async def _change_delivery(self) -> None:
+        """The next engine has the other mode; the others follow when a fault of theirs starts them anew."""
+        change_settings(self._orders, {**SETTINGS, **DELIVERIES[self._random.choice(list(DELIVERIES))]})
+        await self._stop()
 
     async def _kill(self) -> None:
         engine = self._random.choice(self._engines)
@@ -146,13 +184,28 @@ class Soak:
 
 
 async def show(soak: Soak, sagas: int, console: Console) -> None:
+    """Tell how far it is: by a bar, or line by line where there is no terminal."""
+    started = time.monotonic()
+    while not console.is_terminal:
+        for _ in range(int(LINE_SECONDS)):
+            soak.measure()
+            await asyncio.sleep(1.0)
+        done, seconds = len(soak.finished), time.monotonic() - started
+        console.print(
+            f"{seconds:.0f} s: {done} of {sagas} sagas, {soak.faults.total()} faults, {_memory(soak)}", soft_wrap=True
+        )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         bar = progress.add_task("sagas", total=sagas)
         while True:
+            soak.measure()
             faults = soak.faults.total()
             progress.update(bar, completed=len(soak.finished), description=f"sagas, {faults} faults so far")
             await asyncio.sleep(1.0)
+
+
+def _memory(soak: Soak) -> str:
+    return f"engines of up to {soak.engine_bytes_max / 1e6:.0f} MB"
 
 
 async def run(sagas: int, seed: int, console: Console) -> None:
@@ -163,7 +216,7 @@ async def run(sagas: int, seed: int, console: Console) -> None:
             Path(folder),
             event_partitions=EVENT_PARTITIONS,
             channel={"brokers": cluster.bootstrap.split(",")},
-            retention={"finished": "7d"},
+            **SETTINGS,
         )
         with engines(orders.file, ENGINES) as made:
             for engine in made:
@@ -175,9 +228,12 @@ async def run(sagas: int, seed: int, console: Console) -> None:
                 await soak.follow()
                 for task in endless:
                     task.cancel()
-        console.print(f"{sagas} sagas finished; faults: {dict(soak.faults)}; the audit reads it all again")
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(soak.faults.items()))
+        console.print(f"{sagas} sagas finished, {_memory(soak)}; {faults}; the audit reads it all", soft_wrap=True)
+        started = time.monotonic()
         report = await assert_audit_is_clean(orders.file, sagas)
-        console.print(f"audit: {report['verified']} sagas verified, {report['commands']} commands, no findings")
+        seconds = time.monotonic() - started
+        console.print(f"audit, {seconds:.0f} s: {report['verified']} sagas verified, {report['commands']} commands")
 
 
 def main() -> int:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from flowmachine.adapters.kafka.membership import SESSION_TIMEOUT_MS
-from flowmachine.wire.journal import JOURNAL_KEY
 from tests.support.engines import assert_audit_is_clean, engines, running_partitions
 from tests.support.eventually import eventually
-from tests.support.kafka import KafkaBroker, read_all
+from tests.support.kafka import KafkaBroker
 from tests.support.kills import kill_and_restart
 from tests.support.orders import (
+    DELIVERIES,
     FinalStates,
     assert_exactly_once,
+    assert_without_transactions,
     create_sagas,
     prepare_orders,
     running_participants,
@@ -26,8 +27,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 SAGAS = 100_000
 SAGAS_PER_CHANGE = int(os.environ.get("FLOWMACHINE_TEST_SAGAS_PER_CHANGE", "2000"))
-SMALL_SAGAS, SMALL_BATCH, SMALL_SECONDS = 1_000, 100, 12
-"""Batches that fit one record batch, so that they go without a transaction where they may."""
+SMALL_SAGAS, SMALL_SECONDS = 1_000, 12
 CHANGES = 8
 """How often an engine joins, leaves or dies while sagas run."""
 
@@ -56,9 +56,7 @@ async def test_sagas_are_exact_without_transactions_while_the_engine_is_killed(
     kafka_broker: KafkaBroker, tmp_path: Path
 ) -> None:
     """Commands may come again after a kill, each with the id that it had."""
-    orders = await prepare_orders(
-        kafka_broker.bootstrap, tmp_path, delivery="atLeastOnce", batch={"maxRecords": SMALL_BATCH}
-    )
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, **DELIVERIES["atLeastOnce"])
     finals = FinalStates(orders)
     with engines(orders.file, 1) as (engine,):
         await asyncio.to_thread(engine.start)
@@ -72,8 +70,7 @@ async def test_sagas_are_exact_without_transactions_while_the_engine_is_killed(
                 await finals.wait_for(ids, timeout_seconds=120)
             stop.set()
             assert await killer >= 2
-    keys = {record.key for record in await read_all(orders.bootstrap, orders.sagas)}
-    assert JOURNAL_KEY in keys, "no batch went without a transaction"
+    await assert_without_transactions(orders)
     await assert_exactly_once(orders, ids, finals, drops_repeats=True)
     await assert_audit_is_clean(orders.file, len(ids))
 

@@ -9,7 +9,15 @@ from aiokafka.admin import NewPartitions
 from dev.engine_process import EngineProcess
 from tests.support.engines import assert_audit_is_clean, engines
 from tests.support.kafka import KafkaBroker, admin_client
-from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
+from tests.support.orders import (
+    DELIVERIES,
+    FinalStates,
+    assert_exactly_once,
+    assert_without_transactions,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -47,8 +55,11 @@ async def test_a_storm_of_rebalances_loses_nothing(kafka_broker: KafkaBroker, tm
 
 
 @pytest.mark.timeout(300)
-async def test_spikes_of_load_and_added_partitions_lose_nothing(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
-    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, event_partitions=2)
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_spikes_of_load_and_added_partitions_lose_nothing(
+    kafka_broker: KafkaBroker, tmp_path: Path, delivery: str
+) -> None:
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, event_partitions=2, **DELIVERIES[delivery])
     finals = FinalStates(orders)
     with engines(orders.file, 1) as (engine,):
         await asyncio.to_thread(engine.start)
@@ -60,5 +71,7 @@ async def test_spikes_of_load_and_added_partitions_lose_nothing(kafka_broker: Ka
                 async with admin_client(orders.bootstrap) as admin:  # 3, 4, 5: no multiple of the homes' number
                     await admin.create_partitions({orders.events: NewPartitions(3 + spike)})
             await finals.wait_for(ids, timeout_seconds=150)
-    await assert_exactly_once(orders, ids, finals)
+    if delivery == "atLeastOnce":
+        await assert_without_transactions(orders)
+    await assert_exactly_once(orders, ids, finals, drops_repeats=True)
     await assert_audit_is_clean(orders.file, len(ids))

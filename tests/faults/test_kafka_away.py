@@ -9,8 +9,9 @@ import pytest
 
 from dev.engine_process import EngineProcess
 from dev.kafka import KafkaCluster
+from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually
-from tests.support.kafka import StartCluster, create_topics
+from tests.support.kafka import StartCluster, create_topics, read_all
 from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
 from tests.support.ready import problems
 
@@ -70,6 +71,8 @@ async def test_nothing_is_lost_when_the_broker_goes_away_and_comes_back(
     finally:
         engine.close()
     await assert_exactly_once(orders, ids, finals, may_have_more=True)  # the saga of the 503 may have come to be
+    sagas = {record.key for record in await read_all(orders.bootstrap, orders.sagas)}
+    await assert_audit_is_clean(orders.file, len(sagas))
 
 
 @pytest.mark.timeout(240)

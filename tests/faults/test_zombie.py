@@ -12,7 +12,15 @@ from flowmachine.adapters.kafka.partition import TRANSACTION_TIMEOUT_MS
 from tests.support.engines import assert_audit_is_clean, engines, running_partitions
 from tests.support.eventually import eventually
 from tests.support.kafka import KafkaBroker
-from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
+from tests.support.orders import (
+    DELIVERIES,
+    FinalStates,
+    assert_exactly_once,
+    assert_without_transactions,
+    create_sagas,
+    prepare_orders,
+    running_participants,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -21,8 +29,12 @@ PAUSE_SECONDS = max(SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS) / 1000 + 2
 
 
 @pytest.mark.timeout(300)
-async def test_a_zombie_harms_nothing_when_it_wakes_up(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
-    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path)
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_a_zombie_harms_nothing_when_it_wakes_up(
+    kafka_broker: KafkaBroker, tmp_path: Path, delivery: str
+) -> None:
+    """Nor does it set a saga back without transactions, where the epoch of its producer alone keeps it out."""
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, **DELIVERIES[delivery])
     finals = FinalStates(orders)
     with engines(orders.file, 2) as (zombie, other):
         await asyncio.to_thread(zombie.start)
@@ -47,5 +59,7 @@ async def test_a_zombie_harms_nothing_when_it_wakes_up(kafka_broker: KafkaBroker
                 "both work again",
                 timeout_seconds=60,
             )
-    await assert_exactly_once(orders, ids, finals)
+    if delivery == "atLeastOnce":
+        await assert_without_transactions(orders)
+    await assert_exactly_once(orders, ids, finals, drops_repeats=True)
     await assert_audit_is_clean(orders.file, len(ids))

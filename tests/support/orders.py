@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.participants import Command, Event, KafkaTransport, Participant
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
-from flowmachine.wire.journal import is_control
+from flowmachine.wire.journal import JOURNAL_KEY, is_control
 from flowmachine.wire.message import COMMAND_ID_HEADER, decode_message
 from flowmachine.wire.record import decode_head
-from tests.support.kafka import create_topics, unique_name
+from tests.support.kafka import create_topics, read_all, unique_name
 
 STEPS = (
     ("executePayment", "paymentExecuted"),
@@ -30,6 +30,13 @@ STEPS = (
     ("deliverOrder", "orderDelivered"),
 )
 COMMANDS = [command for command, _ in STEPS]
+SMALL_BATCH = 100
+"""Records of a batch that fits one record batch: without transactions where that may be."""
+DELIVERIES: Mapping[str, Mapping[str, Any]] = {
+    "exactlyOnce": {},
+    "atLeastOnce": {"delivery": "atLeastOnce", "batch": {"maxRecords": SMALL_BATCH}},
+}
+"""Settings by mode of delivery."""
 _STATES = ("created", "paid", "prepared", "delivered")
 _POLL_SECONDS = 0.05
 _READ_BYTES = 4 * 1024 * 1024
@@ -135,6 +142,13 @@ def send_preparations_over_http(orders: Orders, port: int) -> None:
     document = yaml.safe_load(orders.file.read_text())
     document["spec"]["channels"].append({"id": "kitchen", "rest": {"host": "127.0.0.1", "port": port}})
     document["spec"]["machine"]["states"][1]["outputCommand"]["channel"] = "kitchen"
+    orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def change_settings(orders: Orders, settings: Mapping[str, Any]) -> None:
+    """Write other settings into the machine's file; an engine that starts from now on has them."""
+    document = yaml.safe_load(orders.file.read_text())
+    document["spec"]["settings"] = dict(settings)
     orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
@@ -244,7 +258,8 @@ async def read_commands(
 ) -> dict[str, list[str]]:
     """Labels of the visible commands by saga, in the order of the topic; reads to the topic's end, not to a number.
 
-    `drops_repeats`: as a receiver does that has had a command of the same id; what it drops must be the same.
+    `drops_repeats`: as a receiver does that has had a command of the same id; what it drops must be the same. Commands
+    that an engine with transactions has sent have no id, and do not repeat.
     """
     had: dict[bytes, bytes] = {}
     consumer = AIOKafkaConsumer(
@@ -266,8 +281,8 @@ async def read_commands(
             while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
-                        if drops_repeats:
-                            command_id = dict(record.headers)[COMMAND_ID_HEADER]
+                        command_id = dict(record.headers).get(COMMAND_ID_HEADER) if drops_repeats else None
+                        if command_id is not None:
                             if command_id in had:
                                 assert had[command_id] == record.value, f"two commands with id {command_id!r}"
                                 continue
@@ -278,6 +293,12 @@ async def read_commands(
     found_count = sum(map(len, labels.values()))
     assert expected is None or found_count == expected, f"{found_count} commands, expected {expected}"
     return labels
+
+
+async def assert_without_transactions(orders: Orders) -> None:
+    """Batches have gone without a transaction, as `delivery: atLeastOnce` allows."""
+    keys = {record.key for record in await read_all(orders.bootstrap, orders.sagas)}
+    assert JOURNAL_KEY in keys, "no batch went without a transaction"
 
 
 async def assert_exactly_once(
