@@ -20,6 +20,7 @@ from dev.images import Image, build_image
 from dev.kafka.settings import EXTRA
 from tests.support.kafka import BOOTSTRAP_VARIABLE, find_session_broker, start_test_broker
 from tests.support.kubernetes import KUBECONFIG_VARIABLE, find_session_cluster
+from tests.support.probe_pod import find_trouble
 from tests.support.tools import skipped_without_tools
 
 IMAGE_VARIABLE = "FLOWMACHINE_TEST_IMAGE"
@@ -61,10 +62,17 @@ def _provision() -> Image:
 
 
 def _find_stage(folder: Path) -> Stage:
-    cluster = find_session_cluster(folder)
+    image = os.environ.get(IMAGE_VARIABLE, "")
+    if ":" not in image or not os.environ.get(BOOTSTRAP_VARIABLE):
+        pytest.skip(
+            f"With {KUBECONFIG_VARIABLE} set, {IMAGE_VARIABLE} must name an image (NAME:TAG) that the cluster pulls, "
+            f"and {BOOTSTRAP_VARIABLE} a broker that its pods and this machine reach."
+        )
+    cluster, broker = find_session_cluster(folder), find_session_broker()
     assert cluster is not None, "the variable is set"
-    broker, image = find_session_broker(), os.environ.get(IMAGE_VARIABLE, "")
-    if broker is None or ":" not in image:
-        pytest.skip(f"with {KUBECONFIG_VARIABLE} set, {IMAGE_VARIABLE} and {BOOTSTRAP_VARIABLE} are needed too")
+    assert broker is not None, "the variable is set"
+    trouble = find_trouble(cluster.kubectl, image, broker.bootstrap)
+    if trouble:
+        pytest.fail(f"The cluster that {KUBECONFIG_VARIABLE} names will not do: {trouble}", pytrace=False)
     repository, tag = image.rsplit(":", 1)
     return Stage(cluster.kubectl, repository, tag, broker.bootstrap)

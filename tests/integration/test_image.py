@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from dev.images import Image, ToolMissingError, build_image
+from dev.images import Image, build_image
 from dev.images.base import ensure_base
 from dev.images.build import project_version
 from dev.images.buildah import find_buildah
 from dev.images.wheels import ROOT, make_wheels, this_python
+from tests.support.tools import skipped_without_tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -35,10 +36,8 @@ class Content:
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    try:
+    with skipped_without_tools():
         return build_image(report=print)
-    except ToolMissingError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

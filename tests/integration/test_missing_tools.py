@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from dev.cluster.programs import find_programs
+from tests.support.kubernetes import KubernetesCluster
+from tests.support.probe_pod import find_trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ("tests/e2e", "tests/contract", "tests/conformance", "tests/faults", "tests/integration")
 REAL_PARTS = "kafka or kubernetes or e2e"
+NODE_TESTS = 6  # in tests/e2e and test_dev_node.py
 _BASIC = ("bash", "env", "openssl", "sh", "touch")
 _UNSET = ("CI", "FLOWMACHINE_TEST_KAFKA_BOOTSTRAP", "JAVA_HOME", "KUBECONFIG")
 
@@ -51,7 +54,21 @@ def test_what_was_built_before_is_not_enough_for_a_node(tmp_path: Path) -> None:
     (tmp_path / "cache/flowmachine" / built.name).symlink_to(built)
     done = run_pytest(tmp_path, "tests/e2e", "tests/integration/test_dev_node.py")
     assert done.returncode == 0, done.stdout
-    assert "3 skipped" in done.stdout
+    assert f"{NODE_TESTS} skipped" in done.stdout
+
+
+@pytest.mark.kubernetes
+def test_cluster_of_the_user_without_a_node_is_told(kubernetes_cluster: KubernetesCluster) -> None:
+    kubernetes_cluster.own_cluster()
+    trouble = find_trouble(kubernetes_cluster.kubectl, "localhost/any:0", "127.0.0.1:9", seconds=2)
+    assert trouble.endswith("no node has taken it; does the cluster have one, and a scheduler?")
+
+
+@pytest.mark.kubernetes
+def test_cluster_of_the_user_needs_an_image_and_a_broker(kubernetes_cluster: KubernetesCluster, tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, "tests/e2e", KUBECONFIG=str(kubernetes_cluster.kubeconfig))
+    assert done.returncode == 0, done.stdout
+    assert "FLOWMACHINE_TEST_IMAGE must name an image" in done.stdout
 
 
 def test_in_ci_a_skipped_test_fails(tmp_path: Path) -> None:
