@@ -91,23 +91,24 @@ def build_throughput(rounds: Sequence[ThroughputRound]) -> list[Figure]:
     """Rates, their ratio, and what a thousand events cost: with one process, and with two."""
     figures: list[Figure] = []
     for processes in sorted({one.processes for one in rounds}):
-        # The names of one process are older than the others.
-        suffix, count = ("", "") if processes == 1 else (f"_{processes}", f", {processes} processes")
+        # The names of one process are older than the others. The texts are short: the table is to fit a terminal.
+        is_one = processes == 1
+        suffix, count = ("", "") if is_one else (f"_{processes}", f"{processes} ")
         engine, bare = (
             [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
         )
-        of_engine = _median(f"throughput.engine{suffix}", f"engine{count}", engine, "events_per_second", "events/s")
-        of_bare = _median(
-            f"throughput.passthrough{suffix}", f"pass-through{count}", bare, "events_per_second", "events/s"
-        )
-        figures += [of_engine, of_bare, _ratio(f"throughput.ratio{suffix}", f"ratio{count}", of_engine, of_bare)]
+        engine_text, bare_text = (f"{count}{name}{'' if is_one else 's'}" for name in ("engine", "pass-through"))
+        of_engine = _median(f"throughput.engine{suffix}", engine_text, engine, "events_per_second", "events/s")
+        of_bare = _median(f"throughput.passthrough{suffix}", bare_text, bare, "events_per_second", "events/s")
+        ratio_text = "ratio" if is_one else f"ratio, {count}of each"
+        figures += [of_engine, of_bare, _ratio(f"throughput.ratio{suffix}", ratio_text, of_engine, of_bare)]
         figures += [
-            _median(f"throughput.{name}_cpu{suffix}", f"CPU per 1,000, {text}{count}", of, attribute, "s")
+            _median(f"throughput.{name}_cpu{suffix}", text, of, attribute, "s")
             for name, text, of, attribute in (
-                ("engine", "engine", engine, "cpu_seconds_per_1000"),
-                ("passthrough", "pass-thr.", bare, "cpu_seconds_per_1000"),
-                ("engine_broker", "broker, engine", engine, "broker_cpu_seconds_per_1000"),
-                ("passthrough_broker", "broker, pass-thr.", bare, "broker_cpu_seconds_per_1000"),
+                ("engine", f"CPU per 1,000, {engine_text}", engine, "cpu_seconds_per_1000"),
+                ("engine_broker", "- broker meanwhile", engine, "broker_cpu_seconds_per_1000"),
+                ("passthrough", f"CPU per 1,000, {bare_text}", bare, "cpu_seconds_per_1000"),
+                ("passthrough_broker", "- broker meanwhile", bare, "broker_cpu_seconds_per_1000"),
             )
         ]
     return figures
@@ -163,10 +164,10 @@ def build_partitions(rounds: Sequence[ThroughputRound]) -> list[Figure]:
         )
         figures += [of_engine, of_bare, _ratio(f"partitions.ratio_{partitions}", f"ratio, {count}", of_engine, of_bare)]
         figures += [
-            _median(f"partitions.{name}_{partitions}", f"CPU per 1,000, {text}, {count}", engine, attribute, "s")
+            _median(f"partitions.{name}_{partitions}", text, engine, attribute, "s")
             for name, text, attribute in (
-                ("engine_cpu", "engine", "cpu_seconds_per_1000"),
-                ("engine_broker_cpu", "broker", "broker_cpu_seconds_per_1000"),
+                ("engine_cpu", "CPU per 1,000, engine", "cpu_seconds_per_1000"),
+                ("engine_broker_cpu", "- broker meanwhile", "broker_cpu_seconds_per_1000"),
             )
         ]
     return figures

@@ -92,7 +92,7 @@ def build_table(figures: Sequence[Figure]) -> Table:
     table.add_column("", no_wrap=True)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("target", justify="right", no_wrap=True)
+    table.add_column("target", justify="right")
     table.add_column("met", no_wrap=True)
     before = ""
     for figure in figures:
@@ -112,14 +112,15 @@ def build_table(figures: Sequence[Figure]) -> Table:
 
 
 def _aim(target: Target, unit: str) -> str:
-    first = "" if target.first is None else f" (first {_quantity(target.first, unit)})"
-    return f"{target.bound} {_quantity(target.value, unit)}{first}"
+    sign = "≤" if target.bound == "at most" else "≥"
+    first = "" if target.first is None else f" (first {sign} {_quantity(target.first, unit)})"
+    return f"{sign} {_quantity(target.value, unit)}{first}"
 
 
 def _judgement(target: Target, value: float) -> str:
     if target.is_met(value):
         return "[green]yes[/]"
-    return "[yellow]the first[/]" if target.first is not None and target.is_first_met(value) else "[red]no[/]"
+    return "[yellow]first[/]" if target.first is not None and target.is_first_met(value) else "[red]no[/]"
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -54,4 +54,4 @@ def test_table_and_file_show_both_steps() -> None:
     assert (entry["target"], entry["is_met"]) == ("at least 0.75", False)
     assert (entry["first_target"], entry["is_first_met"]) == ("at least 0.5", True)
     columns = [list(column.cells) for column in build_table([figure]).columns]
-    assert columns[3:] == [["at least 0.75 (first 0.50)"], ["[yellow]the first[/]"]]
+    assert columns[3:] == [["≥ 0.75 (first ≥ 0.50)"], ["[yellow]first[/]"]]
