@@ -22,8 +22,8 @@ keeper         the smallest service behind the stores rest and crud (a process)
 memory_probe   restores sagas and looks at its own memory (a process)
 lab            what all measurements share: the broker, a folder, a voice
 programs       the programs under test on topics of their own
-throughput, latency, utilization, journey, loop, http, rest, memory, restore, hooks, growth, projection, stores
-               the measurements
+throughput, latency, utilization, journey, loop, http, rest, users, handover, memory, restore, hooks, growth,
+projection, stores   the measurements
 figures        a figure, its target, and the facts of the machine that it was measured on
 report         the file of results, and the table
 cli            options, and the order of it all

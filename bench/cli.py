@@ -21,6 +21,7 @@ from bench.errors import RoundFailedError
 from bench.figures import (
     Figure,
     build_growth,
+    build_handover,
     build_hooks,
     build_http,
     build_journey,
@@ -33,10 +34,12 @@ from bench.figures import (
     build_restore,
     build_stores,
     build_throughput,
+    build_users,
     build_utilization,
     gather_facts,
 )
 from bench.growth import build_shapes, measure_growth
+from bench.handover import measure_handover
 from bench.hooks import measure_hooks
 from bench.http import measure_http
 from bench.journey import measure_journey
@@ -51,6 +54,7 @@ from bench.restore import measure_restore
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stores import measure_stores
 from bench.throughput import Amounts, measure_throughput, warm_up
+from bench.users import measure_users
 from bench.utilization import measure_utilization
 from dev.engine_process import EngineDiedError
 from dev.errors import DevError
@@ -60,6 +64,7 @@ from flowmachine.errors import FlowMachineError
 
 MEASUREMENTS = (
     *("throughput", "partitions", "latency", "utilization", "journey", "loop", "http", "rest"),
+    *("users", "handover"),
     *("memory", "restore", "hooks", "growth", "projection", "stores"),
 )
 _NEED_NO_BROKER = {"memory", "hooks", "growth", "stores"}
@@ -212,6 +217,17 @@ async def _rest(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     return build_rest(await measure_rest(lab, commands=sizes.rest_commands, rounds=sizes.rounds))
 
 
+async def _users(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    return build_users(await measure_users(lab, seconds=sizes.latency_seconds, warm_seconds=sizes.latency_warm_seconds))
+
+
+async def _handover(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
+    assert lab is not None
+    sagas, rate = sizes.handover_sagas, sizes.handover_events_per_second
+    return build_handover(await measure_handover(lab, sagas=sagas, rate=rate, rounds=sizes.handover_rounds))
+
+
 async def _memory(sizes: Sizes, say: Say, _: Lab | None) -> list[Figure]:
     return build_memory(await measure_memory(say, sagas=sizes.memory_sagas))
 
@@ -248,6 +264,8 @@ _MEASURE: dict[str, Callable[[Sizes, Say, Lab | None], Awaitable[list[Figure]]]]
     "loop": _loop,
     "http": _http,
     "rest": _rest,
+    "users": _users,
+    "handover": _handover,
     "memory": _memory,
     "restore": _restore,
     "hooks": _hooks,

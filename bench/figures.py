@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from bench.growth import GrowthRound
+from bench.handover import HandoverStep
 from bench.hooks import HookRound
 from bench.http import HttpRound
 from bench.journey import DELIVERIES, JourneyRound
@@ -27,6 +28,7 @@ from bench.rest import RestRound
 from bench.restore import RestoreRound
 from bench.stores import StoreRound
 from bench.throughput import PROGRAMS, ThroughputRound
+from bench.users import UsersRound
 from bench.utilization import PERCENTS, UtilizationRound
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -240,12 +242,14 @@ def build_restore(rounds: Sequence[RestoreRound]) -> list[Figure]:
     empty, full = rounds[0], rounds[-1]
     kept = tuple(asdict(one) for one in rounds)
     per_saga = (full.resident_bytes - empty.resident_bytes) / full.sagas
+    peak_per_saga = (full.peak_bytes - empty.peak_bytes) / full.sagas
     sagas = f"{full.sagas:,} sagas"
     return [
         Figure("restore.rate", "records restored", full.records_per_second, "records/s", kept),
         Figure("restore.ready", f"start to ready, {sagas}", full.ready_seconds, "s", kept),
         Figure("restore.ready_empty", "start to ready, no sagas", empty.ready_seconds, "s", kept),
         Figure("restore.resident_per_saga", "engine's memory per saga", per_saga, "bytes", kept),
+        Figure("restore.peak_per_saga", "its peak, per saga", peak_per_saga, "bytes", kept),
     ]
 
 
@@ -279,6 +283,52 @@ def build_http(rounds: Sequence[HttpRound]) -> list[Figure]:
         _median("http.p50", f"{load}, p50", rounds, "p50_ms", "ms"),
         _median("http.p99", f"{load}, p99", rounds, "p99_ms", "ms"),
     ]
+
+
+def build_users(rounds: Sequence[UsersRound]) -> list[Figure]:
+    """Sagas per second of the users, and how long one takes them."""
+    figures: list[Figure] = []
+    for one in rounds:
+        kept, (pace, _, work_ms) = (asdict(one),), one.variant.partition("_")
+        text = f"{pace} users, {work_ms} ms of work"
+        figures += [
+            Figure(f"users.{one.variant}", text, one.sagas_per_second, "sagas/s", kept),
+            Figure(f"users.{one.variant}_p50", f"{text}, p50", one.p50_ms, "ms", kept),
+            Figure(f"users.{one.variant}_p99", f"{text}, p99", one.p99_ms, "ms", kept),
+            Figure(f"users.{one.variant}_cpu", "CPU per 1,000 sagas, engines", one.cpu_seconds_per_1000, "s", kept),
+        ]
+    return figures
+
+
+def build_handover(steps: Sequence[HandoverStep]) -> list[Figure]:
+    """Gaps by what happened meanwhile: the longest of all rounds, the other figures as ever."""
+    figures: list[Figure] = []
+    for name, text in _HANDOVER.items():
+        of = [one for one in steps if one.step == name]
+        gap = max(one.gap_ms for one in of)
+        figures += [
+            Figure(f"handover.{name}_gap", f"{text}, longest gap", gap, "ms", tuple(asdict(one) for one in of)),
+            _median(f"handover.{name}_p50", f"{text}, p50", of, "p50_ms", "ms"),
+            _median(f"handover.{name}_p99", f"{text}, p99", of, "p99_ms", "ms"),
+        ]
+        if name != "steady":
+            figures.append(_median(f"handover.{name}_records", f"{text}, records read", of, "records", "records"))
+        if name == "join":
+            figures.append(_median("handover.join_done", f"{text}, first command", of, "done_seconds", "s"))
+        if name == "stop":
+            figures.append(_median("handover.stop_pause", f"{text}, last to first commit", of, "pause_ms", "ms"))
+    return figures
+
+
+_HANDOVER = {
+    "steady": "nothing happens",
+    "join": "engine joins",
+    "stand_by": "stand-by joins, leaves",
+    "stop": "engine stops",
+    "replace": "engine replaced",
+    "kill": "kill -9, other address",
+    "restart": "kill -9, same address",
+}
 
 
 def build_projection(one: ProjectionRound) -> list[Figure]:

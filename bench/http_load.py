@@ -51,8 +51,7 @@ async def run(settings: Settings) -> dict[str, object]:
         reader, writer = await asyncio.open_connection("127.0.0.1", settings.port)
         try:
             while (began := loop.time()) < until:
-                writer.write(_REQUEST)
-                await _read_answer(reader)
+                await create_saga(reader, writer)
                 if began >= counted_from:
                     latencies.append(loop.time() - began)
         finally:
@@ -67,13 +66,16 @@ async def run(settings: Settings) -> dict[str, object]:
     }
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> None:
+async def create_saga(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """`POST /saga` on an open connection; the answer's body. Raises RuntimeError for an answer that is no success."""
+    writer.write(_REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     length = next(int(line[len(_LENGTH) :]) for line in lines if line.startswith(_LENGTH))
     body = await reader.readexactly(length)
     if b" 200 " not in lines[0]:
         raise RuntimeError(f"{lines[0].decode()}: {body.decode(errors='replace')}")
+    return body
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:

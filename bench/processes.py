@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -33,6 +33,12 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Memory that a process holds."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has held so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def child_environment() -> dict[str, str]:
@@ -73,15 +79,25 @@ def log_tail(path: Path) -> str:
     return path.read_text(errors="replace")[-_TAIL_CHARACTERS:] if path.exists() else ""
 
 
-async def run_load(module: str, arguments: Mapping[str, object], *, seconds_max: float) -> dict[str, Any]:
-    """Run `python -m MODULE` to its end; the JSON object that it prints. Raises RoundFailedError."""
+async def run_load(
+    module: str, arguments: Mapping[str, object], *, seconds_max: float, until: Awaitable[object] | None = None
+) -> dict[str, Any]:
+    """Run `python -m MODULE` to its end; the JSON object that it prints. Raises RoundFailedError.
+
+    Its standard input ends when `until` is done, from when on `seconds_max` count.
+    """
     load = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *(f"--{name}={value}" for name, value in arguments.items())),
+        stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
         env=child_environment(),
     )
     try:
+        if until is not None:
+            await until
+        assert load.stdin is not None
+        load.stdin.close()
         async with asyncio.timeout(seconds_max):
             output, errors = await load.communicate()
     except TimeoutError as error:

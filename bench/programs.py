@@ -39,10 +39,10 @@ async def engine_topics(
 
 @asynccontextmanager
 async def start_engines(
-    lab: Lab, processes: int, *, partitions: int = PARTITIONS
+    lab: Lab, processes: int, *, partitions: int = PARTITIONS, **spec: Mapping[str, object] | None
 ) -> AsyncGenerator[tuple[Names, Sequence[EngineProcess]]]:
     """Engines that run, each with its share of the partitions, and their topics. Raises RoundFailedError."""
-    async with engine_topics(lab, partitions=partitions) as (names, first):
+    async with engine_topics(lab, partitions=partitions, **spec) as (names, first):
         engines = [first, *(EngineProcess(first.file) for _ in range(processes - 1))]
         try:
             for engine in engines:

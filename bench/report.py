@@ -23,6 +23,7 @@ _UNIT_PLACES = {
     "sagas/s": 0,
     "commands/s": 0,
     "bytes": 0,
+    "records": 0,
     "s": 3,
 }
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from bench.broker import COMPACTED, append, create_topics
 from bench.errors import RoundFailedError
 from bench.lab import Lab
+from bench.processes import peak_bytes
 from bench.programs import engine_topics, start_engine
 from bench.workload import PARTITIONS, idle_sagas, lanes
 from dev.engine_process import EngineProcess
 
-_RESTORED = "partition restored"
+RESTORED = "partition restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class RestoreRound:
     """Over the partitions' restores, which run at the same time; 0 for none."""
     resident_bytes: int
     """Of the whole engine, once it is ready."""
+    peak_bytes: int
+    """The most that it held until then."""
 
 
 async def measure_restore(lab: Lab, *, sagas: int) -> list[RestoreRound]:
@@ -59,7 +62,7 @@ async def _run_round(lab: Lab, sagas: int) -> RestoreRound:
 
 
 def _read_off(engine: EngineProcess, sagas: int, ready_seconds: float) -> RestoreRound:
-    restored = [line for line in engine.log_lines() if line.get("message") == _RESTORED]
+    restored = [line for line in engine.log_lines() if line.get("message") == RESTORED]
     found = sum(line["sagas"] for line in restored)
     if len(restored) != PARTITIONS or found != sagas:
         raise RoundFailedError(f"{found:,} of {sagas:,} sagas were restored in {len(restored)} partitions")
@@ -70,4 +73,5 @@ def _read_off(engine: EngineProcess, sagas: int, ready_seconds: float) -> Restor
         ready_seconds=ready_seconds,
         records_per_second=records / slowest if records and slowest else 0.0,
         resident_bytes=engine.resident_bytes(),
+        peak_bytes=peak_bytes(engine.pid),
     )

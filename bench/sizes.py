@@ -28,6 +28,10 @@ class Sizes:
     """Each has four events, its creation among them."""
     loop_orders: int
     loop_in_flight: int
+    handover_sagas: int
+    """Of both partitions. More than events: a round takes one and a half minutes."""
+    handover_events_per_second: int
+    handover_rounds: int
     latency_seconds: int
     latency_warm_seconds: int
     """At the beginning of each latency round, not counted."""
@@ -55,10 +59,13 @@ FULL = Sizes(
     journey_sagas_per_second=50,
     loop_orders=100_000,
     loop_in_flight=20_000,
+    handover_sagas=100_000,
+    handover_events_per_second=200,
+    handover_rounds=2,
     latency_seconds=20,
     latency_warm_seconds=5,
     memory_sagas=100_000,
-    restore_sagas=100_000,
+    restore_sagas=1_000_000,
     hook_calls=20_000,
     growth_live=(10_000, 100_000, 1_000_000),
     projection_events_per_second=3_000,
@@ -80,6 +87,9 @@ QUICK = Sizes(
     journey_sagas_per_second=50,
     loop_orders=20_000,
     loop_in_flight=4_000,
+    handover_sagas=20_000,
+    handover_events_per_second=100,
+    handover_rounds=1,
     latency_seconds=5,
     latency_warm_seconds=2,
     memory_sagas=10_000,

@@ -33,7 +33,7 @@ EVENTS = (
 )
 """What moves an order from its creation to its end, in this order."""
 SAMPLE_ID = str(uuid.UUID(int=0))
-PAID, PREPARED = 1, 2
+CREATED, PAID, PREPARED = 0, 1, 2
 """Indexes in `rehearse`. Orders idle as created, paid or prepared: paid is the middle, prepared the largest."""
 _NOW_MS = 1_700_000_000_000
 
