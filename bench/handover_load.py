@@ -20,7 +20,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from bench.passthrough import loop_factory
+from bench.bare import loop_factory
 from bench.watching import open_watched, watch
 from bench.workload import EVENTS, lanes
 

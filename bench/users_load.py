@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.bare import loop_factory
 from bench.http_load import create_saga
-from bench.passthrough import loop_factory
 from bench.watching import open_watched, watch
 
 _FINAL = b'"isFinal":true'

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from bench.passthrough import loop_factory
+from bench.bare import loop_factory
 from bench.workload import EVENTS
 from flowmachine.participants import Command, Event, KafkaTransport, Participant
 from flowmachine.wire.message import decode_message
