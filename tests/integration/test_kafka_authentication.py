@@ -187,7 +187,7 @@ REFUSALS = {
     "token that is over": "the brokers refused the credentials",
     "token file that goes missing": "the secret file .*/token does not exist",
     "unknown authority": "certificate verify failed",
-    "no client certificate": "certificate required|bad certificate|closed the connection|Connection",
+    "no client certificate": "certificate required|bad certificate|asks for a client certificate",
 }
 
 

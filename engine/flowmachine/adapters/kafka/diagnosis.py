@@ -51,10 +51,12 @@ async def _find_reasons(connection: KafkaConnection) -> str:
     for reason in reasons.values():
         if isinstance(reason, ConfigurationError):
             raise reason
-    return "; ".join(f"{broker}: {_describe(reason)}" for broker, reason in reasons.items() if reason is not None)
+    is_tls = connection.credentials.tls is not None
+    told = {broker: _describe(reason, is_tls=is_tls) for broker, reason in reasons.items() if reason is not None}
+    return "; ".join(f"{broker}: {reason}" for broker, reason in told.items())
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, *, is_tls: bool) -> str:
     if isinstance(error, ssl.SSLError):  # a certificate that is not trusted, for example
         return str(error)
     if isinstance(error, TimeoutError):
@@ -62,6 +64,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:  # asyncio repeats the address in `strerror`
         return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
     if isinstance(error, kafka.KafkaConnectionError) or not str(error):
+        if is_tls:
+            return "it closed the connection; perhaps it asks for a client certificate, or does not accept this one"
         return "it does not answer as a broker does; perhaps it is none, or wants TLS"
     return str(error)
 
