@@ -5,6 +5,7 @@ machine that is fair; with `CI=true` it would be a green run that showed nothing
 """
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
+
+# Who starts the tests in the background may have SIGINT ignored, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules that hold no tests of their own, but assert: they, too, tell what they have seen when they fail.
 pytest.register_assert_rewrite("tests.support", "tests.contract", "tests.model", "tests.simulation", "tests.unit")

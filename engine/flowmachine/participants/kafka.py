@@ -16,6 +16,8 @@ from flowmachine.wire.log import InputRecord
 # pyright: reportUnknownArgumentType=false
 
 RECORDS_MAX = 500
+FETCH_WAIT_MS = 50
+"""aiokafka asks a broker for all partitions at once: a command waits until the poll for partitions without one ends."""
 
 
 class _KafkaSession:
@@ -69,6 +71,7 @@ class KafkaTransport:
             isolation_level="read_committed",  # or commands of transactions that were given up would be carried out
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             **shared,
         )
         producer = AIOKafkaProducer(enable_idempotence=True, acks="all", linger_ms=0, **shared)

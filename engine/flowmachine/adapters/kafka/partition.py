@@ -36,6 +36,8 @@ TRANSACTION_TIMEOUT_MS = 15_000
 """How long a dead engine's open transaction may hold back read_committed readers before the broker aborts it."""
 COMMIT_TIMEOUT_SECONDS = 30
 """aiokafka retries for ever inside a transaction; past this we drop it and find out what became of it."""
+ANSWER_TIMEOUT_SECONDS = 30
+"""aiokafka retries much for ever, in silence; past this the partition says what it waited for, and is opened anew."""
 _RESTORE_FETCH_BYTES = 8 * 1024 * 1024
 _RESTORE_POLL_MS = 500
 LATE_OFFSETS_SECONDS = 1.0
@@ -104,20 +106,25 @@ class KafkaPartitionLog:
         The order matters: only after 1 is every earlier transaction either visible or gone, offsets included. 3 is
         left out where nobody has committed without transactions.
         """
-        name = f"{self._context.group}-{self._partition}"
+        context = self._context
+        name = f"{context.group}-{self._partition}"
         with translated(f"starting transactional producer {name!r}"):
-            await self._producer.start()
-        offsets = await find_offsets(
-            self._context.connection, self._context.group, self._inputs(), self._changelog, self._context.legacy_groups
-        )
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                await self._producer.start()
+        with translated(f"asking for the offsets of consumer group {context.group!r}"):
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                offsets = await find_offsets(
+                    context.connection, context.group, self._inputs(), self._changelog, context.legacy_groups
+                )
         journal_from = offsets.pop(self._changelog)
-        if self._context.is_direct or journal_from >= 0:
+        if context.is_direct or journal_from >= 0:
             offsets |= await self._settle(max(journal_from, 0))
         for topic_partition, offset in offsets.items():
-            consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, FETCH_BYTES))
+            consumer = AIOKafkaConsumer(**consumer_arguments(context.connection, FETCH_BYTES))
             self._consumers.append(consumer)
             with translated(f"opening {topic_partition.topic}/{topic_partition.partition}"):
-                await consumer.start()
+                async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                    await consumer.start()
                 consumer.assign([topic_partition])
                 consumer.seek(topic_partition, offset)
             self._sources.append(KafkaSource(consumer, topic_partition))
@@ -184,7 +191,10 @@ class KafkaPartitionLog:
                 consumer.seek(self._changelog, position)
             while position < end:
                 with translated(doing):
-                    fetched = await consumer.getmany(timeout_ms=_RESTORE_POLL_MS)
+                    async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                        while not (fetched := await consumer.getmany(timeout_ms=_RESTORE_POLL_MS)):
+                            if await consumer.position(self._changelog) > position:
+                                break  # there was nothing but markers of transactions
                     position = await consumer.position(self._changelog)
                 for records in fetched.values():
                     yield records, position
