@@ -31,7 +31,7 @@ def translate(error: Exception, doing: str) -> FlowMachineError:
         if isinstance(error, kind):
             detail = ", ".join(str(argument) for argument in error.args) or kind.__name__
             return ConfigurationError.of("kafka", "not-authorised", f"while {doing}: {text.format(detail=detail)}")
-    detail = str(error) or type(error).__name__
+    detail = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
     return TransientError(f"while {doing}: {detail}")
 
 
