@@ -28,10 +28,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dev.engine_process import EngineProcess
 from dev.kafka import ClusterSettings, KafkaCluster
+from flowmachine.wire.journal import is_control
 from flowmachine.wire.record import decode_head
 from tests.faults.test_zombie import PAUSE_SECONDS
 from tests.support.engines import assert_audit_is_clean, engines
-from tests.support.kafka import admin_client
+from tests.support.kafka import Record, admin_client
 from tests.support.orders import (
     DELIVERIES,
     Orders,
@@ -46,6 +47,8 @@ EVENT_PARTITIONS, EVENT_PARTITIONS_MAX = 4, 12
 CHUNK = 1000
 IN_FLIGHT_MAX = 20_000
 """Sagas that wait at once; more would only make the participants' memory grow."""
+CREATION_SECONDS_MIN = 150.0
+"""Creating all of them takes at least as long as it takes each kind of fault to come once."""
 SPIKE_SECONDS = 30.0
 FAULT_PAUSE_SECONDS = (1.0, 6.0)
 BROKER_AWAY_SECONDS = 8.0
@@ -77,8 +80,11 @@ class Soak:
         """Ask for all the sagas: as fast as they finish in every other spell, a tenth of that in between."""
         started = time.monotonic()
         while self.created < self._sagas:
-            is_spike = int((time.monotonic() - started) / SPIKE_SECONDS) % 2 == 0
-            if self.created - len(self.finished) > (IN_FLIGHT_MAX if is_spike else IN_FLIGHT_MAX // 10):
+            seconds = time.monotonic() - started
+            is_spike = int(seconds / SPIKE_SECONDS) % 2 == 0
+            in_flight = self.created - len(self.finished)
+            is_early = seconds / CREATION_SECONDS_MIN < self.created / self._sagas
+            if is_early or in_flight > (IN_FLIGHT_MAX if is_spike else IN_FLIGHT_MAX // 10):
                 await asyncio.sleep(0.1)
                 continue
             count = min(CHUNK, self._sagas - self.created)
@@ -102,7 +108,7 @@ class Soak:
                 before = len(self.finished)
                 with suppress(KafkaError):  # a broker is away
                     for records in (await consumer.getmany(timeout_ms=500)).values():
-                        self.finished.update(r.key for r in records if r.value and decode_head(r.value).is_final)
+                        self.finished.update(record.key for record in records if _is_finished(record))
                 now = time.monotonic()
                 moved_at = now if len(self.finished) > before else moved_at
                 if now - moved_at > STUCK_SECONDS_MAX:
@@ -202,6 +208,11 @@ async def show(soak: Soak, sagas: int, console: Console) -> None:
             faults = soak.faults.total()
             progress.update(bar, completed=len(soak.finished), description=f"sagas, {faults} faults so far")
             await asyncio.sleep(1.0)
+
+
+def _is_finished(record: Record) -> bool:
+    """Whether it is the record of a finished saga; engines without transactions write records of their own, too."""
+    return record.value is not None and not is_control(record.key) and decode_head(record.value).is_final
 
 
 def _memory(soak: Soak) -> str:
