@@ -19,6 +19,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 
 Record = ConsumerRecord[bytes, bytes]
 Written = Iterable[tuple[bytes, bytes]]
@@ -37,8 +38,18 @@ FETCH_BYTES = 2 * 1024 * 1024
 class Lane:
     """One partition of the input topics, and of all that `decide` writes for them."""
 
-    def __init__(self, bootstrap: str, group: str, partition: int, inputs: Sequence[str], decide: Decide) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        partition: int,
+        inputs: Sequence[str],
+        decide: Decide,
+        compressed_topic: str | None = None,
+    ) -> None:
+        """`compressed_topic`: its batches are compressed as the engine compresses its changelog."""
         self._decide = decide
+        self._compressed_topic = compressed_topic
         self._group = group
         self._partition = partition
         clients: dict[str, Any] = {
@@ -129,7 +140,7 @@ class Lane:
         for topic, written in decided:
             sent += [
                 await producer.send_batch(batch, topic, partition=self._partition)
-                for batch in self._build_batches(written)
+                for batch in self._build_batches(topic, written)
             ]
         last_offsets = {record.topic: record.offset for record in records}
         ends = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in last_offsets.items()}
@@ -137,17 +148,22 @@ class Lane:
         await asyncio.gather(*sent)
         await producer.commit_transaction()
 
-    def _build_batches(self, written: Written) -> list[BatchBuilder]:
-        batches = [self._producer.create_batch()]
+    def _build_batches(self, topic: str, written: Written) -> list[BatchBuilder]:
+        create = _create_compressed if topic == self._compressed_topic else self._producer.create_batch
+        batches = [create()]
         append = batches[-1].append
         for key, value in written:
             if append(timestamp=None, key=key, value=value) is None:
-                batches.append(self._producer.create_batch())
+                batches.append(create())
                 append = batches[-1].append
                 append(timestamp=None, key=key, value=value)
         for batch in batches:
             batch.close()
         return batches
+
+
+def _create_compressed() -> BatchBuilder:
+    return BatchBuilder(BATCH_BYTES, DefaultRecordBatch.CODEC_ZSTD, is_transactional=True)
 
 
 async def run(lanes: Sequence[Lane]) -> None:

@@ -53,7 +53,7 @@ from bench.rest import measure_rest
 from bench.restore import measure_restore
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stores import measure_stores
-from bench.throughput import Amounts, measure_throughput, warm_up
+from bench.throughput import PROGRAMS, Amounts, measure_throughput, warm_up
 from bench.users import measure_users
 from bench.utilization import measure_utilization
 from dev.engine_process import EngineDiedError
@@ -161,7 +161,7 @@ async def _measure_all(names: Sequence[str], sizes: Sizes, report: Report, say: 
 async def _throughput(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:
     assert lab is not None
     amounts = [Amounts(sizes.throughput_sagas, processes) for processes in (1, 2)]
-    return build_throughput(await measure_throughput(lab, amounts, rounds=sizes.rounds))
+    return build_throughput(await measure_throughput(lab, amounts, (*PROGRAMS, "compressing"), rounds=sizes.rounds))
 
 
 async def _partitions(sizes: Sizes, _: Say, lab: Lab | None) -> list[Figure]:

@@ -96,14 +96,18 @@ def build_throughput(rounds: Sequence[ThroughputRound]) -> list[Figure]:
         # The names of one process are older than the others. The texts are short: the table is to fit a terminal.
         is_one = processes == 1
         suffix, count = ("", "") if is_one else (f"_{processes}", f"{processes} ")
-        engine, bare = (
-            [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
+        engine, bare, compressing = (
+            [one for one in rounds if one.processes == processes and one.program == program]
+            for program in (*PROGRAMS, "compressing")
         )
         engine_text, bare_text = (f"{count}{name}{'' if is_one else 's'}" for name in ("engine", "pass-through"))
         of_engine = _median(f"throughput.engine{suffix}", engine_text, engine, "events_per_second", "events/s")
         of_bare = _median(f"throughput.passthrough{suffix}", bare_text, bare, "events_per_second", "events/s")
         ratio_text = "ratio" if is_one else f"ratio, {count}of each"
         figures += [of_engine, of_bare, _ratio(f"throughput.ratio{suffix}", ratio_text, of_engine, of_bare)]
+        text = f"- {bare_text}, compressing"
+        other = _median(f"throughput.compressing{suffix}", text, compressing, "events_per_second", "events/s")
+        figures += [other, _ratio(f"throughput.ratio_compressing{suffix}", "- ratio to that", of_engine, other)]
         figures += [
             _median(f"throughput.{name}_cpu{suffix}", text, of, attribute, "s")
             for name, text, of, attribute in (

@@ -1,14 +1,16 @@
 """The bare program that the engine is compared with: the same transactions, and no logic.
 
-For each input record one command and one saga record of constant bytes in the sizes that the engine writes; the
-transactions are those of `bench/bare.py`. It is no saga engine: it keeps nothing.
+For each input record one command and one saga record of constant bytes: what the engine writes for one order. The
+transactions are those of `bench/bare.py`. It is no saga engine: it keeps nothing. With `--is-compressed yes` its saga
+records are compressed as the engine's are; it then gets off lightly, because they are all the same.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
-from bench.bare import Lane, Record, Written, build_parser, parse_numbers, run_program
+from bench.bare import Lane, Record, Written, build_parser, run_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,10 @@ class Settings:
     partitions: tuple[int, ...]
     records_per_step: int
     """Records of one partition before the next sizes apply."""
-    command_bytes: tuple[int, ...]
-    """Size of a command by step; 0: none is sent."""
-    saga_bytes: tuple[int, ...]
+    written: tuple[tuple[bytes, bytes], ...]
+    """A command and a saga record by step; an empty one is not sent."""
+    is_compressed: bool = False
+    """The saga records."""
 
 
 class Passthrough:
@@ -34,12 +37,8 @@ class Passthrough:
     def __init__(self, settings: Settings) -> None:
         self._records_per_step = settings.records_per_step
         self._values = [
-            [
-                (topic, value)
-                for topic, value in ((settings.commands, b"c" * command), (settings.sagas, b"s" * saga))
-                if value
-            ]
-            for command, saga in zip(settings.command_bytes, settings.saga_bytes, strict=True)
+            [(topic, value) for topic, value in ((settings.commands, command), (settings.sagas, saga)) if value]
+            for command, saga in settings.written
         ]
 
     def decide(self, records: Sequence[Record]) -> Iterable[tuple[str, Written]]:
@@ -53,17 +52,23 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     """The settings in a command line."""
     parser = build_parser("python -m bench.passthrough", "events", "commands", "sagas")
     parser.add_argument("--records-per-step", type=int, required=True)
-    parser.add_argument("--command-bytes", type=parse_numbers, required=True)
-    parser.add_argument("--saga-bytes", type=parse_numbers, required=True)
+    parser.add_argument("--written", type=parse_written, required=True)
+    parser.add_argument("--is-compressed", type=bool, default=False)
     return Settings(**vars(parser.parse_args(arguments)))
+
+
+def parse_written(text: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Commands and saga records in a JSON list of pairs."""
+    return tuple((command.encode(), saga.encode()) for command, saga in json.loads(text))
 
 
 if __name__ == "__main__":
     settings = parse()
     decide = Passthrough(settings).decide
+    compressed_topic = settings.sagas if settings.is_compressed else None
     run_program(
         lambda: [
-            Lane(settings.bootstrap, settings.group, partition, [settings.events], decide)
+            Lane(settings.bootstrap, settings.group, partition, [settings.events], decide, compressed_topic)
             for partition in settings.partitions
         ]
     )

@@ -1,6 +1,7 @@
 """The two programs under test, each on topics of its own."""
 
 import asyncio
+import json
 import time
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -108,10 +109,11 @@ async def start_passthrough(
     records_per_step: int,
     processes: int = 1,
     partitions: int = PARTITIONS,
+    is_compressed: bool = False,
 ) -> AsyncGenerator[tuple[Names, Sequence[BenchProcess]]]:
     """Pass-through programs that run, each with its share of the partitions, and their topics.
 
-    It writes records of the sizes in `written`, the next sizes after each `records_per_step` records of a partition.
+    It writes what stands in `written`, the next ones after each `records_per_step` records of a partition.
     """
     names = unique_names("bare")
     await create_topics(lab.bootstrap, names.events, names.commands, names.sagas, partitions=partitions)
@@ -120,8 +122,8 @@ async def start_passthrough(
         "commands": names.commands,
         "sagas": names.sagas,
         "records-per-step": records_per_step,
-        "command-bytes": ",".join(str(len(one.command or b"")) for one in written),
-        "saga-bytes": ",".join(str(len(one.saga)) for one in written),
+        "written": json.dumps([((one.command or b"").decode(), one.saga.decode()) for one in written]),
+        **({"is-compressed": "yes"} if is_compressed else {}),
     }
     try:
         async with start_bare(lab, "bench.passthrough", names, arguments, processes, partitions) as running:

@@ -1,4 +1,4 @@
-"""Throughput: events per second that are committed, engine and pass-through in turn, with one process and with two.
+"""Throughput: events per second that are committed, engine and pass-throughs in turn, with one process and with two.
 
 The programs run and wait; the events are appended in one transaction, so that they see none before all are there, and
 nobody else is at work from then on. First come all first events of all sagas, then all second ones, then all third
@@ -8,8 +8,9 @@ the beginning nor the last, smaller batches count.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from bench.broker import Sample, append, follow
@@ -19,7 +20,8 @@ from bench.processes import Program
 from bench.programs import create_sagas, require_advanced, start_engines, start_passthrough
 from bench.workload import EVENTS, PARTITIONS, Names, lanes, rehearse
 
-ProgramName = Literal["engine", "passthrough"]
+ProgramName = Literal["engine", "passthrough", "compressing"]
+"""`compressing` is the pass-through with compressed saga records, as the engine's are."""
 PROGRAMS: tuple[ProgramName, ...] = ("engine", "passthrough")
 RUN_SECONDS_MAX = 600.0
 _FIRST, _LAST = 0.1, 0.9
@@ -90,7 +92,7 @@ async def run_engine_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
     return read_off("engine", samples, amounts, age)
 
 
-async def run_passthrough_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
+async def run_passthrough_round(lab: Lab, amounts: Amounts, *, is_compressed: bool = False) -> ThroughputRound:
     """The same events, and records of the same number and sizes."""
     age = lab.broker_age_seconds
     async with start_passthrough(
@@ -99,9 +101,10 @@ async def run_passthrough_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
         records_per_step=amounts.sagas // amounts.partitions,
         processes=amounts.processes,
         partitions=amounts.partitions,
+        is_compressed=is_compressed,
     ) as (names, running):
         samples = await _send_and_follow(lab, names, running, amounts)
-    return read_off("passthrough", samples, amounts, age)
+    return read_off("compressing" if is_compressed else "passthrough", samples, amounts, age)
 
 
 async def _send_and_follow(lab: Lab, names: Names, programs: Sequence[Program], amounts: Amounts) -> list[Sample]:
@@ -132,16 +135,25 @@ async def warm_up(lab: Lab, *, sagas: int, seconds: float) -> int:
     return count
 
 
-async def measure_throughput(lab: Lab, amounts: Sequence[Amounts], *, rounds: int) -> list[ThroughputRound]:
-    """Rounds of the engine and the pass-through in turn, one kind of amounts after the other."""
+_RUNS: dict[ProgramName, Callable[[Lab, Amounts], Awaitable[ThroughputRound]]] = {
+    "engine": run_engine_round,
+    "passthrough": run_passthrough_round,
+    "compressing": partial(run_passthrough_round, is_compressed=True),
+}
+
+
+async def measure_throughput(
+    lab: Lab, amounts: Sequence[Amounts], programs: Sequence[ProgramName] = PROGRAMS, *, rounds: int
+) -> list[ThroughputRound]:
+    """Rounds of these programs in turn, one kind of amounts after the other."""
     results: list[ThroughputRound] = []
     for one in amounts:
         for number in range(1, rounds + 1):
-            for run in (run_engine_round, run_passthrough_round):
-                result = await run(lab, one)
+            for program in programs:
+                result = await _RUNS[program](lab, one)
                 results.append(result)
                 lab.say(
-                    f"throughput {number}/{rounds}, {result.program}, {result.processes} process(es), "
+                    f"throughput {number}/{rounds}, {program}, {result.processes} process(es), "
                     f"{result.partitions} partitions: {result.events_per_second:,.0f} events/s, "
                     f"{result.cpu_seconds_per_1000:.3f} CPU-s per 1,000"
                 )

@@ -10,13 +10,16 @@ import aiohttp
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from dev.engine_process import EngineProcess
 from flowmachine.core.partitioners import crc32, java_murmur2
 from flowmachine.wire.message import encode_message
+from tests.support.engines import engines
 from tests.support.kafka import KafkaBroker, admin_client, produce, read_all
 from tests.support.orders import (
+    DELIVERIES,
     STEPS,
     FinalStates,
     Orders,
@@ -253,20 +256,43 @@ async def test_records_that_retention_removed_are_reported_and_the_engine_goes_o
     assert engine.is_ready()
 
 
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_events_come_as_their_producers_compress_them(codec: str, orders: Orders, engine: EngineProcess) -> None:
+    ids = await create_sagas(orders, 10)
+    await read_all(orders.bootstrap, orders.commands, until=lambda found: len(found) >= 10, timeout_seconds=30)
+    events = [(saga_id.encode(), event(label), None, []) for _, label in STEPS for saga_id in ids]
+    await produce(orders.bootstrap, orders.events, events, compression_type=codec)
+    finals = FinalStates(orders)
+    await finals.wait_for(ids, timeout_seconds=30)
+    await assert_exactly_once(orders, ids, finals)
+
+
 def codecs_of(segment: Path) -> set[int]:
-    """The compression of every batch in a segment file; 0: none."""
+    """The compression of every batch in a segment file, markers of transactions left out; 0: none."""
     records = MemoryRecords(segment.read_bytes())
     found: set[int] = set()
     while records.has_next():
         batch = records.next_batch()
-        assert batch is not None
-        found.add(batch.compression_type)
+        assert isinstance(batch, DefaultRecordBatch)
+        if not batch.is_control_batch:
+            found.add(batch.compression_type)
     return found
 
 
-async def test_commands_are_not_compressed(kafka_broker: KafkaBroker, orders: Orders, engine: EngineProcess) -> None:
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_the_changelog_is_compressed_and_commands_are_not(
+    kafka_broker: KafkaBroker, tmp_path: Path, delivery: str
+) -> None:
     """Clients of existing services stop for good at a record that is compressed with lz4, snappy or zstd."""
-    await create_sagas(orders, 50)
-    await read_all(orders.bootstrap, orders.commands, until=lambda found: len(found) >= 50, timeout_seconds=60)
-    segments = list(kafka_broker.own_cluster().data_dir.rglob(f"{orders.commands}-*/*.log"))
-    assert set().union(*(codecs_of(segment) for segment in segments)) == {0}
+    orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, **DELIVERIES[delivery])
+    with engines(orders.file, 1) as (engine,):
+        await asyncio.to_thread(engine.start)
+        await create_sagas(orders, 50)
+        await read_all(orders.bootstrap, orders.commands, until=lambda found: len(found) >= 50, timeout_seconds=60)
+
+    def codecs(topic: str) -> set[int]:
+        segments = kafka_broker.own_cluster().data_dir.rglob(f"{topic}-*/*.log")
+        return set().union(*(codecs_of(segment) for segment in segments))
+
+    assert codecs(orders.commands) == {DefaultRecordBatch.CODEC_NONE}
+    assert codecs(orders.sagas) == {DefaultRecordBatch.CODEC_ZSTD}

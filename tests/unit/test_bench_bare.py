@@ -16,8 +16,9 @@ def record(topic: str, offset: int, key: bytes, value: bytes) -> Record:
     return ConsumerRecord(topic, 0, offset, 0, 0, key, value, None, len(key), len(value), ())
 
 
-def test_the_pass_through_writes_the_sizes_of_each_step() -> None:
-    settings = PassthroughSettings(_NOWHERE, "g", "events", "commands", "sagas", (0,), 10, (3, 0), (5, 7))
+def test_the_pass_through_writes_the_records_of_each_step() -> None:
+    written = ((b"ccc", b"sssss"), (b"", b"sssssss"))
+    settings = PassthroughSettings(_NOWHERE, "g", "events", "commands", "sagas", (0,), 10, written)
     program = Passthrough(settings)
     first = [record("events", offset, b"k%d" % offset, b"") for offset in (8, 9)]
     assert {topic: list(written) for topic, written in program.decide(first)} == {

@@ -11,10 +11,12 @@ def a_round(program: ProgramName, rate: float, *, processes: int = 1, partitions
 
 
 def test_the_ratio_of_two_processes_is_a_figure_of_its_own() -> None:
-    rounds = [a_round("engine", 60), a_round("passthrough", 100)]
+    rounds = [a_round("engine", 60), a_round("passthrough", 100), a_round("compressing", 120)]
     rounds += [a_round("engine", 80, processes=2), a_round("passthrough", 100, processes=2)]
+    rounds += [a_round("compressing", 160, processes=2)]
     values = {figure.name: figure.value for figure in build_throughput(rounds)}
     assert (values["throughput.ratio"], values["throughput.ratio_2"]) == (0.6, 0.8)
+    assert (values["throughput.ratio_compressing"], values["throughput.ratio_compressing_2"]) == (0.5, 0.5)
     assert values["throughput.engine_2"] == 80
     assert values["throughput.engine_broker_cpu_2"] == 0.01
     assert {name for name in TARGETS if name.startswith("throughput.")} <= set(values)

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, create_changelog_batch
 from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY
 from flowmachine.wire.log import OutputRecord
 
@@ -19,16 +21,14 @@ from flowmachine.wire.log import OutputRecord
 class DirectProducer:
     """Writes to one home partition's changelog, and elsewhere; one owner's only."""
 
-    def __init__(
-        self, connection: KafkaConnection, changelog: TopicPartition, *, transactional_id: str, batch_bytes_max: int
-    ) -> None:
+    def __init__(self, connection: KafkaConnection, changelog: TopicPartition, *, transactional_id: str) -> None:
         self._changelog = changelog
         self._transactional_id = transactional_id
         self.client = AIOKafkaProducer(
             **connection.client_arguments(),
             transactional_id=transactional_id,
-            max_batch_size=batch_bytes_max,
-            max_request_size=batch_bytes_max,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=BATCH_BYTES,
             linger_ms=0,
         )
 
@@ -45,16 +45,16 @@ class DirectProducer:
         with translated(f"fencing home partition {self._changelog.partition}"):
             await self.append(fence)
 
-    def build(self, records: Sequence[OutputRecord]) -> Any | None:
+    def build(self, records: Sequence[OutputRecord]) -> BatchBuilder | None:
         """One record batch of all these; None if they do not fit."""
-        builder = self.client.create_batch()
+        builder = create_changelog_batch(is_transactional=False)
         for record in records:
             headers = list(record.headers)
             if builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
                 return None
         return builder
 
-    async def append(self, builder: Any) -> int:
+    async def append(self, builder: BatchBuilder) -> int:
         """Append a batch to the changelog; the offset behind it, once it is safe."""
         count = builder.record_count()
         builder.close()

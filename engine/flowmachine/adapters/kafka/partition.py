@@ -20,6 +20,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.producer import sender as aiokafka_sender
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.direct import DirectProducer, journal_record
@@ -147,7 +148,7 @@ class KafkaPartitionLog:
     async def _settle(self, journal_from: int) -> Mapping[TopicPartition, int]:
         """Keep out who may commit without transactions; send what the last journal holds; offsets that it has moved."""
         context, name = self._context, f"{self._context.group}-{self._partition}-direct"
-        direct = DirectProducer(context.connection, self._changelog, transactional_id=name, batch_bytes_max=BATCH_BYTES)
+        direct = DirectProducer(context.connection, self._changelog, transactional_id=name)
         self._direct = direct
         await direct.start()
         journal, end = Journal((), ()), journal_from
@@ -234,7 +235,7 @@ class KafkaPartitionLog:
         await producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         changelog_end = 0
-        for (topic, partition), batch in (await build_batches(producer, records, self._count_partitions)).items():
+        for (topic, partition), batch in (await self._build_batches(producer, records)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
             if (topic, partition) == self._changelog:
                 changelog_end = len(sent)
@@ -245,6 +246,11 @@ class KafkaPartitionLog:
         await producer.commit_transaction()
         if changelog_end:
             self.restored_to = max(self.restored_to, results[changelog_end - 1].offset + 1)
+
+    async def _build_batches(
+        self, producer: AIOKafkaProducer, records: Sequence[OutputRecord]
+    ) -> dict[tuple[str, int], list[BatchBuilder]]:
+        return await build_batches(producer, records, self._changelog.topic, self._count_partitions)
 
     async def _commit_directly(self, direct: DirectProducer, transaction: Transaction) -> bool:
         """Commit without a transaction, if the batch is small and has nothing but saga records and commands.
@@ -279,7 +285,7 @@ class KafkaPartitionLog:
 
     async def _send(self, producer: AIOKafkaProducer, commands: Sequence[OutputRecord]) -> None:
         sent: list[asyncio.Future[Any]] = []
-        for (topic, partition), batch in (await build_batches(producer, commands, self._count_partitions)).items():
+        for (topic, partition), batch in (await self._build_batches(producer, commands)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
         await asyncio.gather(*sent)
 
