@@ -32,6 +32,7 @@ class Sample:
     """How far the programs were at a moment, and what they and the broker had used by then."""
 
     seconds: float
+    """By the monotonic clock."""
     records: int
     cpu_seconds: float
     broker_cpu_seconds: float
@@ -146,7 +147,7 @@ async def follow(
             now = time.monotonic()
             done = sum(max(found.offset, 0) for found in committed.values())
             used = sum(cpu_seconds(program.pid) for program in programs)
-            samples.append(Sample(now - started, done, used, cpu_seconds(broker_pid)))
+            samples.append(Sample(now, done, used, cpu_seconds(broker_pid)))
             if now - started > timeout_seconds:
                 raise RoundFailedError(f"{done:,} of {records:,} records after {timeout_seconds:.0f} s")
             due = max(due + POLL_SECONDS, now)

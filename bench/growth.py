@@ -8,11 +8,14 @@ faster than the bytes that a saga has.
 import gc
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure
+from bench.lab import Say
+from bench.sizes import Sizes
 from bench.workload import order_document, unique_names
 from flowmachine.config.build import build_machine
 from flowmachine.config.load import load_document
@@ -49,7 +52,7 @@ class GrowthRound:
     record_bytes: int
 
 
-def measure_growth(say: Callable[[str], None], shapes: Sequence[tuple[str, Shape]]) -> list[GrowthRound]:
+def measure_growth(say: Say, shapes: Sequence[tuple[str, Shape]]) -> list[GrowthRound]:
     """One after the other."""
     results: list[GrowthRound] = []
     for what, shape in shapes:
@@ -151,3 +154,22 @@ def _sample(machine: Machine, shape: Shape) -> bytes:
 
 def _record(topic: str, offset: int, key: bytes, value: bytes, headers: Headers = ()) -> StoredRecord:
     return StoredRecord(topic, 0, offset, _NOW_MS, key, value, headers)
+
+
+async def run(sizes: Sizes, say: Say) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(measure_growth(say, build_shapes(live=sizes.growth_live)))
+
+
+def build_figures(rounds: Sequence[GrowthRound]) -> list[Figure]:
+    """What planning an event costs, by what there is much of."""
+    return [
+        Figure(
+            f"growth.{one.what}_{one.amount}",
+            f"an event, {one.amount:,} {one.what.replace('_', ' ')}",
+            one.microseconds_per_event,
+            "us",
+            (asdict(one),),
+        )
+        for one in rounds
+    ]

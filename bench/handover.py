@@ -20,17 +20,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 from bench.broker import COMPACTED, append, create_topics
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of
 from bench.lab import Lab
 from bench.latency import quantile
 from bench.processes import run_load
 from bench.programs import engine_topics, start_engine
 from bench.restore import RESTORED
+from bench.sizes import Sizes
 from bench.workload import CREATED, Names, idle_sagas, lanes
 from dev.addresses import LOOPBACK, find_free_ports
 from dev.engine_process import EngineProcess
@@ -42,6 +44,8 @@ _LEAD_SECONDS = 4.0
 _STEADY_SECONDS = 8.0
 _SETTLE_SECONDS = 2.0
 """After a step, until the next: its last effects are counted as its own."""
+_MARGIN_SECONDS = 0.5
+"""What is due so shortly before a step belongs to it: it may still wait when the step begins."""
 _STEP_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.05
 _REQUEST_SECONDS_MAX = 5.0
@@ -210,7 +214,9 @@ def evaluate(played: Played, begin: float, seen: Sequence[float], rate: int, sag
     """What the load's answer says of a step. Raises RoundFailedError if no event was due in it."""
     due = [begin + number / rate for number in range(len(seen))]
     gaps = sorted(
-        (at - due_at) * 1000 for at, due_at in zip(seen, due, strict=True) if played.began <= due_at < played.ended
+        (at - due_at) * 1000
+        for at, due_at in zip(seen, due, strict=True)
+        if played.began <= due_at + _MARGIN_SECONDS < played.ended
     )
     if not gaps:
         raise RoundFailedError(f"no event was due in the step {played.step}")
@@ -233,3 +239,40 @@ def evaluate(played: Played, begin: float, seen: Sequence[float], rate: int, sag
         events=len(gaps),
         sagas=sagas,
     )
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    sagas, rate = sizes.handover_sagas, sizes.handover_events_per_second
+    return build_figures(await measure_handover(lab, sagas=sagas, rate=rate, rounds=sizes.handover_rounds))
+
+
+def build_figures(steps: Sequence[HandoverStep]) -> list[Figure]:
+    """Gaps by what happened meanwhile: the longest of all rounds, the other figures as ever."""
+    figures: list[Figure] = []
+    for name, text in _HANDOVER.items():
+        of = [one for one in steps if one.step == name]
+        gap = max(one.gap_ms for one in of)
+        figures += [
+            Figure(f"handover.{name}_gap", f"{text}, longest gap", gap, "ms", tuple(asdict(one) for one in of)),
+            median_of(f"handover.{name}_p50", f"{text}, p50", of, "p50_ms", "ms"),
+            median_of(f"handover.{name}_p99", f"{text}, p99", of, "p99_ms", "ms"),
+        ]
+        if name != "steady":
+            figures.append(median_of(f"handover.{name}_records", f"{text}, records read", of, "records", "records"))
+        if name == "join":
+            figures.append(median_of("handover.join_done", f"{text}, first command", of, "done_seconds", "s"))
+        if name == "stop":
+            figures.append(median_of("handover.stop_pause", f"{text}, last to first commit", of, "pause_ms", "ms"))
+    return figures
+
+
+_HANDOVER = {
+    "steady": "nothing happens",
+    "join": "engine joins",
+    "stand_by": "stand-by joins, leaves",
+    "stop": "engine stops",
+    "replace": "engine replaced",
+    "kill": "kill -9, other address",
+    "restart": "kill -9, same address",
+}

@@ -1,10 +1,13 @@
 """Hooks: what it costs to make a command's payload, by a JavaScript hook and by an expression."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
 
+from bench.figures import Figure
+from bench.lab import Say
+from bench.sizes import Sizes
 from bench.workload import PAID, rehearse
 from flowmachine.adapters.javascript import JavaScriptHooks
 from flowmachine.config.expressions import build_expression
@@ -25,7 +28,7 @@ class HookRound:
     microseconds_per_call: float
 
 
-def measure_hooks(say: Callable[[str], None], *, calls: int) -> list[HookRound]:
+def measure_hooks(say: Say, *, calls: int) -> list[HookRound]:
     """For an order in the middle of its life, whose history the hook gets as well."""
     builders = {
         "javascript": JavaScriptHooks().build_payload(_HOOK, "prepareOrder"),
@@ -47,3 +50,16 @@ def _measure(build: PayloadBuilder, calls: int) -> float:
             build(saga_id, saga)
         passes.append((time.perf_counter() - began) / calls * 1e6)
     return median(passes)
+
+
+async def run(sizes: Sizes, say: Say) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(measure_hooks(say, calls=sizes.hook_calls))
+
+
+def build_figures(rounds: Sequence[HookRound]) -> list[Figure]:
+    """What making one payload costs."""
+    return [
+        Figure(f"hooks.{one.kind}", f"a payload by {one.kind}", one.microseconds_per_call, "us", (asdict(one),))
+        for one in rounds
+    ]

@@ -3,14 +3,17 @@
 An answer means that the creation is safe in the log. Meanwhile the engine sends the first commands of these sagas.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of
 from bench.lab import Lab
 from bench.latency import quantile
 from bench.processes import run_load
 from bench.programs import engine_topics, start_engine
+from bench.sizes import Sizes
 
 CONNECTIONS = 64
 _EXTRA_SECONDS_MAX = 60.0
@@ -50,3 +53,19 @@ async def measure_http(lab: Lab, *, seconds: int, warm_seconds: int, rounds: int
         results.append(result)
         lab.say(f"http {number}/{rounds}: {result.requests_per_second:,.0f} sagas/s, p99 {result.p99_ms:.1f} ms")
     return results
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
+    return build_figures(await measure_http(lab, seconds=seconds, warm_seconds=warm_seconds, rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[HttpRound]) -> list[Figure]:
+    """Creations over HTTP, and how long an answer takes."""
+    load = "POST /saga"  # short: the table is to fit a terminal
+    return [
+        median_of("http.rate", load, rounds, "requests_per_second", "sagas/s"),
+        median_of("http.p50", f"{load}, p50", rounds, "p50_ms", "ms"),
+        median_of("http.p99", f"{load}, p99", rounds, "p99_ms", "ms"),
+    ]

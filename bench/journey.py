@@ -1,14 +1,17 @@
 """A whole order at a low rate: from its creation over four events to its end, in both modes of delivery."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of
 from bench.lab import Lab
 from bench.latency import Pace, quantile
 from bench.processes import run_load
 from bench.programs import engine_topics, start_engine
+from bench.sizes import Sizes
 
 Delivery = Literal["exactlyOnce", "atLeastOnce"]
 DELIVERIES: tuple[Delivery, ...] = ("exactlyOnce", "atLeastOnce")
@@ -62,3 +65,28 @@ async def measure_journey(lab: Lab, pace: Pace, *, rounds: int) -> list[JourneyR
             results.append(result)
             lab.say(f"journey {number}/{rounds}, {delivery}: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms")
     return results
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    pace = Pace(
+        events_per_second=sizes.journey_sagas_per_second,
+        seconds=sizes.latency_seconds,
+        warm_seconds=sizes.latency_warm_seconds,
+    )
+    return build_figures(await measure_journey(lab, pace, rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[JourneyRound]) -> list[Figure]:
+    """Quantiles of whole orders, by the mode of delivery."""
+    return [
+        median_of(
+            f"journey.{delivery}_{quantile}",
+            f"whole saga, {delivery}, {quantile}",
+            [one for one in rounds if one.delivery == delivery],
+            f"{quantile}_ms",
+            "ms",
+        )
+        for delivery in DELIVERIES
+        for quantile in ("p50", "p99")
+    ]

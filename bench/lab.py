@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+Say = Callable[[str], None]
+"""Tells how far it is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
@@ -15,7 +18,7 @@ class Lab:
     broker_started: float
     """By the monotonic clock."""
     folder: Path
-    say: Callable[[str], None]
+    say: Say
 
     @property
     def broker_age_seconds(self) -> float:

@@ -5,14 +5,16 @@ its own for the first time.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of, ratio_of
 from bench.lab import Lab
 from bench.processes import Program, cpu_seconds, run_load
 from bench.programs import create_sagas, require_advanced, start_engines, start_passthrough
+from bench.sizes import Sizes
 from bench.throughput import PROGRAMS, ProgramName
 from bench.workload import PAID, Names, lanes, rehearse
 
@@ -119,3 +121,26 @@ async def measure_latency(lab: Lab, pace: Pace, *, rounds: int) -> list[LatencyR
             results.append(result)
             lab.say(f"latency {number}/{rounds}, {program}: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms")
     return results
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    pace = Pace(
+        events_per_second=sizes.latency_events_per_second,
+        seconds=sizes.latency_seconds,
+        warm_seconds=sizes.latency_warm_seconds,
+    )
+    return build_figures(await measure_latency(lab, pace, rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[LatencyRound]) -> list[Figure]:
+    """Quantiles and their ratios."""
+    engine = [one for one in rounds if one.program == "engine"]
+    bare = [one for one in rounds if one.program == "passthrough"]
+    figures: list[Figure] = []
+    for which in ("p50", "p99"):
+        of_engine = median_of(f"latency.engine_{which}", f"engine, {which}", engine, f"{which}_ms", "ms")
+        of_bare = median_of(f"latency.passthrough_{which}", f"pass-through, {which}", bare, f"{which}_ms", "ms")
+        text = f"ratio, {which}"
+        figures += [of_engine, of_bare, ratio_of(f"latency.ratio_{which}", text, of_engine, of_bare)]
+    return figures

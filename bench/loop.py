@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from bench.broker import COMPACTED, create_topics, delete_topics
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of, ratio_of
 from bench.lab import Lab
 from bench.latency import quantile
 from bench.processes import Program, cpu_seconds, run_load
 from bench.programs import start_bare, start_engines
+from bench.sizes import Sizes
 from bench.workload import Names, unique_names
 
 LoopProgram = Literal["engine", "floor"]
@@ -104,3 +106,30 @@ async def _run_load(lab: Lab, names: Names, orders: int, in_flight: int) -> dict
         "in-flight": in_flight,
     }
     return await run_load("bench.loop_load", arguments, seconds_max=ROUND_SECONDS_MAX)
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    orders, in_flight = sizes.loop_orders, sizes.loop_in_flight
+    return build_figures(await measure_loop(lab, orders=orders, in_flight=in_flight, rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[LoopRound]) -> list[Figure]:
+    """Orders per second of both programs with one process and with two, their ratio, and how long an order takes."""
+    figures: list[Figure] = []
+    for processes in (1, 2):
+        engine, floor = (
+            [one for one in rounds if one.processes == processes and one.program == program] for program in PROGRAMS
+        )
+        count = "1 process" if processes == 1 else f"{processes} processes"
+        of_engine, of_floor = (
+            median_of(f"loop.{name}_{processes}", f"{text}, {count}", of, "sagas_per_second", "sagas/s")
+            for name, text, of in (("engine", "engine", engine), ("floor", "hand-written", floor))
+        )
+        figures += [of_engine, of_floor, ratio_of(f"loop.ratio_{processes}", f"ratio, {count}", of_engine, of_floor)]
+        figures += [
+            median_of(f"loop.{name}_{processes}_{quantile}", f"{text}, {count}, {quantile}", of, f"{quantile}_ms", "ms")
+            for name, text, of in (("engine", "engine", engine), ("floor", "hand-written", floor))
+            for quantile in ("p50", "p99")
+        ]
+    return figures

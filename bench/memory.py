@@ -3,12 +3,15 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from subprocess import PIPE
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure
+from bench.lab import Say
 from bench.processes import child_environment
+from bench.sizes import Sizes
 from bench.workload import PAID, PREPARED
 
 
@@ -23,7 +26,7 @@ class MemoryRound:
     """Key and value of a saga's record."""
 
 
-async def measure_memory(say: Callable[[str], None], *, sagas: int) -> list[MemoryRound]:
+async def measure_memory(say: Say, *, sagas: int) -> list[MemoryRound]:
     """For orders in the middle of their life, and for the largest ones that still wait."""
     results: list[MemoryRound] = []
     for state, step in (("paid", PAID), ("prepared", PREPARED)):
@@ -45,3 +48,21 @@ async def _probe(state: str, step: int, sagas: int) -> MemoryRound:
         raise RoundFailedError(f"the memory probe failed:\n{errors.decode(errors='replace')[-3000:]}")
     found = json.loads(output)
     return MemoryRound(state, int(found["sagas"]), found["bytes_per_saga"], int(found["record_bytes"]))
+
+
+async def run(sizes: Sizes, say: Say) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(await measure_memory(say, sagas=sizes.memory_sagas))
+
+
+def build_figures(rounds: Sequence[MemoryRound]) -> list[Figure]:
+    """Bytes per idle saga by its state, and its record."""
+    figures: list[Figure] = []
+    for one in rounds:
+        kept = (asdict(one),)
+        record = Figure(f"memory.{one.state}_record", f"its record, {one.state}", one.record_bytes, "bytes", kept)
+        figures += [
+            Figure(f"memory.{one.state}", f"an idle saga, {one.state}", one.bytes_per_saga, "bytes", kept),
+            record,
+        ]
+    return figures

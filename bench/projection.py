@@ -12,7 +12,7 @@ orders.
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import psycopg
@@ -20,9 +20,11 @@ import psycopg
 from bench.broker import COMPACTED, append, create_topics
 from bench.counting import Sample, follow_count, rate_of
 from bench.errors import RoundFailedError
+from bench.figures import Figure
 from bench.lab import Lab
 from bench.latency import Pace, run_paced
 from bench.programs import create_sagas, engine_topics, read_metric, start_engine
+from bench.sizes import Sizes
 from bench.workload import idle_sagas, lanes
 from dev.engine_process import EngineProcess
 from dev.postgres import PostgresServer
@@ -112,3 +114,22 @@ def _require_rows(server: PostgresServer, sagas: int) -> None:
         row = connection.execute(b"SELECT count(*) FROM sagas WHERE current_state <> 'created'").fetchone()
     if row != (sagas,):
         raise RoundFailedError(f"the table has {row} rows of {sagas:,} orders")
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    rate, seconds = sizes.projection_events_per_second, sizes.projection_seconds
+    return build_figures(await measure_projection(lab, rate=rate, seconds=seconds))
+
+
+def build_figures(one: ProjectionRound) -> list[Figure]:
+    """Copies in PostgreSQL, beside the engine and without it."""
+    kept = (asdict(one),)
+    load = f"at {one.events_per_second:,} events/s"
+    return [
+        Figure("projection.beside_engine", f"copies, {load}", one.copies_per_second, "sagas/s", kept),
+        Figure("projection.behind", "end of the load to last copy", one.behind_seconds, "s", kept),
+        Figure("projection.engine_p50", f"engine, {load}, p50", one.p50_ms, "ms", kept),
+        Figure("projection.engine_p99", f"engine, {load}, p99", one.p99_ms, "ms", kept),
+        Figure("projection.catch_up", "copies, without the engine", one.catch_up_per_second, "sagas/s", kept),
+    ]

@@ -6,14 +6,17 @@ the saga's record: an order costs the record of its creation, the request, and t
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.broker import append
 from bench.counting import follow_count, rate_of
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of
 from bench.lab import Lab
 from bench.processes import cpu_seconds, open_service
 from bench.programs import engine_topics, start_engine
+from bench.sizes import Sizes
 from bench.workload import creation_value, lanes
 from dev.addresses import LOOPBACK
 from flowmachine.wire.intake import CREATE_HEADERS
@@ -78,3 +81,22 @@ def _read_tally(url: str) -> dict[str, int]:
     with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS_MAX) as answer:  # noqa: S310 - ours
         tally: dict[str, int] = json.loads(answer.read())
     return tally
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(await measure_rest(lab, commands=sizes.rest_commands, rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[RestRound]) -> list[Figure]:
+    """Commands over HTTP by how many are under way at a time, and what they cost."""
+    figures: list[Figure] = []
+    for concurrency in sorted({one.concurrency for one in rounds}):
+        of, text = [one for one in rounds if one.concurrency == concurrency], f"{concurrency} at a time"
+        figures += [
+            median_of(
+                f"rest.commands_{concurrency}", f"REST commands, {text}", of, "commands_per_second", "commands/s"
+            ),
+            median_of(f"rest.engine_cpu_{concurrency}", f"CPU per 1,000, {text}", of, "cpu_seconds_per_1000", "s"),
+        ]
+    return figures

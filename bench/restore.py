@@ -6,13 +6,16 @@ that what the sagas add can be told from what every start takes.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from bench.broker import COMPACTED, append, create_topics
 from bench.errors import RoundFailedError
+from bench.figures import Figure
 from bench.lab import Lab
 from bench.processes import peak_bytes
 from bench.programs import engine_topics, start_engine
+from bench.sizes import Sizes
 from bench.workload import PARTITIONS, idle_sagas, lanes
 from dev.engine_process import EngineProcess
 
@@ -75,3 +78,24 @@ def _read_off(engine: EngineProcess, sagas: int, ready_seconds: float) -> Restor
         resident_bytes=engine.resident_bytes(),
         peak_bytes=peak_bytes(engine.pid),
     )
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(await measure_restore(lab, sagas=sizes.restore_sagas))
+
+
+def build_figures(rounds: Sequence[RestoreRound]) -> list[Figure]:
+    """The last round is the one with sagas, the first the one without."""
+    empty, full = rounds[0], rounds[-1]
+    kept = tuple(asdict(one) for one in rounds)
+    per_saga = (full.resident_bytes - empty.resident_bytes) / full.sagas
+    peak_per_saga = (full.peak_bytes - empty.peak_bytes) / full.sagas
+    sagas = f"{full.sagas:,} sagas"
+    return [
+        Figure("restore.rate", "records restored", full.records_per_second, "records/s", kept),
+        Figure("restore.ready", f"start to ready, {sagas}", full.ready_seconds, "s", kept),
+        Figure("restore.ready_empty", "start to ready, no sagas", empty.ready_seconds, "s", kept),
+        Figure("restore.resident_per_saga", "engine's memory per saga", per_saga, "bytes", kept),
+        Figure("restore.peak_per_saga", "its peak, per saga", peak_per_saga, "bytes", kept),
+    ]

@@ -5,14 +5,17 @@ PostgreSQL and a server of MongoDB's protocol are real; behind `rest` and `crud`
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import msgspec
 from yarl import URL
 
+from bench.figures import Figure
 from bench.keeper import open_keeper
+from bench.lab import Say
+from bench.sizes import Sizes
 from bench.workload import PAID, lanes, rehearse
 from dev.mongo import MongoServer
 from dev.postgres import PostgresServer
@@ -22,8 +25,6 @@ from flowmachine.adapters.rest import CrudCalls, HttpStore, RestCalls, open_sess
 from flowmachine.ports import SagaCopy, SagaStore
 from flowmachine.runtime.projector import BATCH_RECORDS_MAX
 from flowmachine.wire.record import decode_saga
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +97,17 @@ _STORES: dict[str, Callable[[], AbstractAsyncContextManager[SagaStore]]] = {
     "rest": _rest,
     "crud": _crud,
 }
+
+
+async def run(sizes: Sizes, say: Say) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(await measure_stores(say, sagas=sizes.store_sagas))
+
+
+def build_figures(rounds: Sequence[StoreRound]) -> list[Figure]:
+    """What each store takes."""
+    return [
+        Figure(f"stores.{one.kind}_{what}", f"{one.kind}, {what} sagas", value, "sagas/s", (asdict(one),))
+        for one in rounds
+        for what, value in (("new", one.new_per_second), ("changed", one.changed_per_second))
+    ]

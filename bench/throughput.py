@@ -8,6 +8,7 @@ the beginning nor the last, smaller batches count.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,11 @@ from typing import Literal
 
 from bench.broker import Sample, append, follow
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of, ratio_of
 from bench.lab import Lab
 from bench.processes import Program
 from bench.programs import create_sagas, require_advanced, start_engines, start_passthrough
+from bench.sizes import Sizes
 from bench.workload import EVENTS, PARTITIONS, Names, lanes, rehearse
 
 ProgramName = Literal["engine", "passthrough", "compressing"]
@@ -51,6 +54,9 @@ class Amounts:
     """Each brings three events. At least 1,000 for each partition, or a saga moves twice in one batch."""
     processes: int = 1
     partitions: int = PARTITIONS
+    is_whole: bool = False
+    """The rate is that of all events, from when they can be seen until the last is done. With many partitions most
+    events are on their way at once, so there is no middle that could be looked at alone."""
 
     @property
     def events(self) -> int:
@@ -62,12 +68,22 @@ class Amounts:
         return [[(key, event) for event in EVENTS for key in lane] for lane in lanes(self.sagas, self.partitions)]
 
 
-def read_off(program: ProgramName, samples: Sequence[Sample], amounts: Amounts, broker_age: float) -> ThroughputRound:
-    """The rate between 10 % and 90 % of the events. Raises RoundFailedError if the round was too short to tell."""
+def read_off(
+    program: ProgramName, samples: Sequence[Sample], visible_at: float, amounts: Amounts, broker_age: float
+) -> ThroughputRound:
+    """The rate between 10 % and 90 % of the events, or of all. Raises RoundFailedError if it was too short to tell.
+
+    `visible_at`: when programs could see the events.
+    """
     events = amounts.events
-    first = next(sample for sample in samples if sample.records >= _FIRST * events)
-    last = next(sample for sample in samples if sample.records >= _LAST * events)
-    seconds, records = last.seconds - first.seconds, last.records - first.records
+    if amounts.is_whole:
+        first, last = max((s for s in samples if s.seconds <= visible_at), key=lambda s: s.seconds), samples[-1]
+        seconds = last.seconds - visible_at
+    else:
+        first = next(sample for sample in samples if sample.records >= _FIRST * events)
+        last = next(sample for sample in samples if sample.records >= _LAST * events)
+        seconds = last.seconds - first.seconds
+    records = last.records - first.records
     if records <= 0 or seconds <= 0:
         raise RoundFailedError(f"{events:,} events are too few: they were done between two looks")
     return ThroughputRound(
@@ -87,9 +103,9 @@ async def run_engine_round(lab: Lab, amounts: Amounts) -> ThroughputRound:
     age = lab.broker_age_seconds
     async with start_engines(lab, amounts.processes, partitions=amounts.partitions) as (names, engines):
         await create_sagas(lab, names, engines[0], lanes(amounts.sagas, amounts.partitions))
-        samples = await _send_and_follow(lab, names, engines, amounts)
+        samples, visible_at = await _send_and_follow(lab, names, engines, amounts)
         await asyncio.to_thread(require_advanced, engines, amounts.events)
-    return read_off("engine", samples, amounts, age)
+    return read_off("engine", samples, visible_at, amounts, age)
 
 
 async def run_passthrough_round(lab: Lab, amounts: Amounts, *, is_compressed: bool = False) -> ThroughputRound:
@@ -103,12 +119,20 @@ async def run_passthrough_round(lab: Lab, amounts: Amounts, *, is_compressed: bo
         partitions=amounts.partitions,
         is_compressed=is_compressed,
     ) as (names, running):
-        samples = await _send_and_follow(lab, names, running, amounts)
-    return read_off("compressing" if is_compressed else "passthrough", samples, amounts, age)
+        samples, visible_at = await _send_and_follow(lab, names, running, amounts)
+    return read_off("compressing" if is_compressed else "passthrough", samples, visible_at, amounts, age)
 
 
-async def _send_and_follow(lab: Lab, names: Names, programs: Sequence[Program], amounts: Amounts) -> list[Sample]:
-    samples, _ = await asyncio.gather(
+async def _send_and_follow(
+    lab: Lab, names: Names, programs: Sequence[Program], amounts: Amounts
+) -> tuple[list[Sample], float]:
+    """How far the programs were, again and again, and when they could see the events."""
+
+    async def send() -> float:
+        await append(lab.bootstrap, names.events, amounts.events_by_partition(), at_once=True)
+        return time.monotonic()
+
+    return await asyncio.gather(
         follow(
             lab.bootstrap,
             group=names.group,
@@ -119,9 +143,8 @@ async def _send_and_follow(lab: Lab, names: Names, programs: Sequence[Program], 
             broker_pid=lab.broker_pid,
             timeout_seconds=RUN_SECONDS_MAX,
         ),
-        append(lab.bootstrap, names.events, amounts.events_by_partition(), at_once=True),
+        send(),
     )
-    return samples
 
 
 async def warm_up(lab: Lab, *, sagas: int, seconds: float) -> int:
@@ -158,3 +181,40 @@ async def measure_throughput(
                     f"{result.cpu_seconds_per_1000:.3f} CPU-s per 1,000"
                 )
     return results
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    amounts = [Amounts(sizes.throughput_sagas, processes) for processes in (1, 2)]
+    return build_figures(await measure_throughput(lab, amounts, (*PROGRAMS, "compressing"), rounds=sizes.rounds))
+
+
+def build_figures(rounds: Sequence[ThroughputRound]) -> list[Figure]:
+    """Rates, their ratio, and what a thousand events cost: with one process, and with two."""
+    figures: list[Figure] = []
+    for processes in sorted({one.processes for one in rounds}):
+        # The names of one process are older than the others. The texts are short: the table is to fit a terminal.
+        is_one = processes == 1
+        suffix, count = ("", "") if is_one else (f"_{processes}", f"{processes} ")
+        engine, bare, compressing = (
+            [one for one in rounds if one.processes == processes and one.program == program]
+            for program in (*PROGRAMS, "compressing")
+        )
+        engine_text, bare_text = (f"{count}{name}{'' if is_one else 's'}" for name in ("engine", "pass-through"))
+        of_engine = median_of(f"throughput.engine{suffix}", engine_text, engine, "events_per_second", "events/s")
+        of_bare = median_of(f"throughput.passthrough{suffix}", bare_text, bare, "events_per_second", "events/s")
+        ratio_text = "ratio" if is_one else f"ratio, {count}of each"
+        figures += [of_engine, of_bare, ratio_of(f"throughput.ratio{suffix}", ratio_text, of_engine, of_bare)]
+        text = f"- {bare_text}, compressing"
+        other = median_of(f"throughput.compressing{suffix}", text, compressing, "events_per_second", "events/s")
+        figures += [other, ratio_of(f"throughput.ratio_compressing{suffix}", "- ratio to that", of_engine, other)]
+        figures += [
+            median_of(f"throughput.{name}_cpu{suffix}", text, of, attribute, "s")
+            for name, text, of, attribute in (
+                ("engine", f"CPU per 1,000, {engine_text}", engine, "cpu_seconds_per_1000"),
+                ("engine_broker", "- broker meanwhile", engine, "broker_cpu_seconds_per_1000"),
+                ("passthrough", f"CPU per 1,000, {bare_text}", bare, "cpu_seconds_per_1000"),
+                ("passthrough_broker", "- broker meanwhile", bare, "broker_cpu_seconds_per_1000"),
+            )
+        ]
+    return figures

@@ -8,15 +8,17 @@ for 22 sagas a second at the most, so there are rounds without thinking, too. `d
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure
 from bench.keeper import open_keeper
 from bench.lab import Lab
 from bench.latency import quantile
 from bench.processes import BenchProcess, Program, cpu_seconds, run_load
 from bench.programs import require_advanced, start_engines
+from bench.sizes import Sizes
 from bench.workload import EVENTS, Names
 from dev.engine_process import EngineProcess
 
@@ -131,3 +133,24 @@ async def _participants(
         yield process
     finally:
         process.close()
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
+    return build_figures(await measure_users(lab, seconds=seconds, warm_seconds=warm_seconds))
+
+
+def build_figures(rounds: Sequence[UsersRound]) -> list[Figure]:
+    """Sagas per second of the users, and how long one takes them."""
+    figures: list[Figure] = []
+    for one in rounds:
+        kept, (pace, _, work_ms) = (asdict(one),), one.variant.partition("_")
+        text = f"{pace} users, {work_ms} ms of work"
+        figures += [
+            Figure(f"users.{one.variant}", text, one.sagas_per_second, "sagas/s", kept),
+            Figure(f"users.{one.variant}_p50", f"{text}, p50", one.p50_ms, "ms", kept),
+            Figure(f"users.{one.variant}_p99", f"{text}, p99", one.p99_ms, "ms", kept),
+            Figure(f"users.{one.variant}_cpu", "CPU per 1,000 sagas, engines", one.cpu_seconds_per_1000, "s", kept),
+        ]
+    return figures

@@ -4,12 +4,16 @@ The maximum is what the program does while the load generator, which needs its s
 events under way; it is measured anew in each round, just before the others.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
 
 from bench.errors import RoundFailedError
+from bench.figures import Figure, median_of
 from bench.lab import Lab
 from bench.latency import Pace, open_program, run_round
 from bench.processes import cpu_seconds, run_load
+from bench.sizes import Sizes
 from bench.throughput import PROGRAMS, ProgramName
 from bench.workload import PARTITIONS
 
@@ -92,3 +96,39 @@ async def _find_limit(lab: Lab, program: ProgramName, events: int) -> tuple[floa
             raise RoundFailedError(f"the {program} ended within a utilization round")
         used = cpu_seconds(process.pid) - used_before
     return said["events_per_second"], used / events * 1000
+
+
+async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
+    """Measure, as figures."""
+    return build_figures(
+        await measure_utilization(
+            lab,
+            events=sizes.utilization_events,
+            seconds=sizes.utilization_seconds,
+            warm_seconds=sizes.utilization_warm_seconds,
+            rounds=sizes.rounds,
+        )
+    )
+
+
+def build_figures(rounds: Sequence[UtilizationRound]) -> list[Figure]:
+    """The maximum of each program, and its latencies at a share of it."""
+    figures: list[Figure] = []
+    for program, text in (("engine", "engine"), ("passthrough", "pass-through")):
+        of = [one for one in rounds if one.program == program]
+        kept = tuple(asdict(one) for one in of)
+        figures.append(
+            median_of(f"utilization.{program}_max", f"{text}, maximum", of, "max_events_per_second", "events/s")
+        )
+        figures += [
+            Figure(
+                f"utilization.{program}_{percent}_{quantile}",
+                f"{text}, at {percent} %, {quantile}",
+                median(getattr(one, f"{quantile}_ms")[number] for one in of),
+                "ms",
+                kept,
+            )
+            for number, percent in enumerate(PERCENTS)
+            for quantile in ("p50", "p99")
+        ]
+    return figures

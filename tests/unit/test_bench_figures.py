@@ -1,6 +1,7 @@
 """Figures of one and two processes have names of their own, and a target may have a step on the way."""
 
-from bench.figures import TARGETS, Figure, Target, build_partitions, build_throughput, build_utilization
+from bench import partitions, throughput, utilization
+from bench.figures import TARGETS, Figure, Target
 from bench.report import build_table, to_entry
 from bench.throughput import ProgramName, ThroughputRound
 from bench.utilization import UtilizationRound
@@ -14,7 +15,7 @@ def test_the_ratio_of_two_processes_is_a_figure_of_its_own() -> None:
     rounds = [a_round("engine", 60), a_round("passthrough", 100), a_round("compressing", 120)]
     rounds += [a_round("engine", 80, processes=2), a_round("passthrough", 100, processes=2)]
     rounds += [a_round("compressing", 160, processes=2)]
-    values = {figure.name: figure.value for figure in build_throughput(rounds)}
+    values = {figure.name: figure.value for figure in throughput.build_figures(rounds)}
     assert (values["throughput.ratio"], values["throughput.ratio_2"]) == (0.6, 0.8)
     assert (values["throughput.ratio_compressing"], values["throughput.ratio_compressing_2"]) == (0.5, 0.5)
     assert values["throughput.engine_2"] == 80
@@ -24,7 +25,7 @@ def test_the_ratio_of_two_processes_is_a_figure_of_its_own() -> None:
 
 def test_partitions_are_told_apart() -> None:
     rounds = [a_round(program, 10.0 * n, partitions=n) for n in (1, 10) for program in ("engine", "passthrough")]
-    values = {figure.name: figure.value for figure in build_partitions(rounds)}
+    values = {figure.name: figure.value for figure in partitions.build_figures(rounds)}
     assert (values["partitions.engine_1"], values["partitions.engine_10"]) == (10, 100)
 
 
@@ -34,7 +35,7 @@ def test_each_share_of_the_maximum_has_its_median() -> None:
         for n in (1, 2, 3)
     ]
     rounds += [UtilizationRound("passthrough", 9000, 0.01, (1, 1, 1), (2, 2, 2), (0, 0, 0), 90)]
-    values = {figure.name: figure.value for figure in build_utilization(rounds)}
+    values = {figure.name: figure.value for figure in utilization.build_figures(rounds)}
     assert values["utilization.engine_max"] == 2000
     assert (values["utilization.engine_10_p50"], values["utilization.engine_90_p50"]) == (2.0, 6.0)
     assert values["utilization.passthrough_50_p99"] == 2

@@ -15,10 +15,10 @@ def played(began: float, ended: float) -> Played:
     return Played("stop", began, ended, restores=1, records=7)
 
 
-def test_gaps_are_those_of_the_events_that_were_due_meanwhile() -> None:
-    step = evaluate(played(12.0, 13.0), 10.0, SEEN, RATE, 100)
+def test_gaps_are_those_of_the_events_that_were_due_meanwhile_or_half_a_second_before() -> None:
+    step = evaluate(played(12.5, 13.5), 10.0, SEEN, RATE, 100)
     assert (step.events, round(step.gap_ms), round(step.p50_ms)) == (2, 1600, 1600)
-    before = evaluate(played(10.0, 12.0), 10.0, SEEN, RATE, 100)
+    before = evaluate(played(10.0, 12.5), 10.0, SEEN, RATE, 100)
     assert (before.events, round(before.gap_ms)) == (4, 100)
 
 

@@ -33,10 +33,22 @@ def test_a_throughput_round_is_read_off_between_a_tenth_and_nine_tenths() -> Non
         RoundSample(3.0, 2700, 3.2, 7.2),
         RoundSample(9.0, 3000, 9.0, 9.0),
     ]
-    found = read_off("engine", samples, amounts, broker_age=90.0)
+    found = read_off("engine", samples, 0.5, amounts, broker_age=90.0)
     assert found.events_per_second == 1200
     assert (found.cpu_seconds_per_1000, found.broker_cpu_seconds_per_1000) == pytest.approx((0.5, 0.5))
     assert (found.processes, found.partitions, found.events) == (2, 4, 3000)
+
+
+def test_with_many_partitions_a_round_is_read_off_from_when_the_events_can_be_seen() -> None:
+    amounts = Amounts(1000, partitions=100, is_whole=True)
+    samples = [
+        RoundSample(10.0, 0, 1.0, 5.0),
+        RoundSample(11.0, 0, 2.0, 6.0),
+        RoundSample(13.0, 2900, 4.0, 8.0),
+        RoundSample(13.5, 3000, 5.0, 9.0),
+    ]
+    found = read_off("engine", samples, 11.5, amounts, broker_age=90.0)
+    assert (found.events_per_second, found.cpu_seconds_per_1000) == (1500, 1.0)
 
 
 def test_events_come_in_rounds_so_that_no_saga_moves_twice_in_a_batch() -> None:

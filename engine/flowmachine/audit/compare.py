@@ -16,7 +16,7 @@ from flowmachine.core.definition import Machine
 from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.wire.log import InputRecord
-from flowmachine.wire.message import COMMAND_ID_HEADER, MalformedError, decode_message, encode_message
+from flowmachine.wire.message import COMMAND_ID_HEADER, MalformedError, decode_message, encode_command
 
 _COMPARED = (
     "revision",
@@ -106,7 +106,7 @@ def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], 
     hooked = _hooked_side_commands(scope.machine)
     for link in applied:
         for command in link.decision.commands:
-            value = encode_message(command.label, command.payload)
+            value = encode_command(command.label, command.payload)
             wanted = _Expected(command.label, value, (command.channel, command.label) in hooked)
             for topic in scope.command_topics.get(command.channel, ()):
                 expected.setdefault(topic, []).append(wanted)

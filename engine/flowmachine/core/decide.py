@@ -98,7 +98,9 @@ def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) 
         held = msgspec.structs.replace(saga, hold=Hold(str(error), machine.revision))
         failure = HookFailure(None, is_side_command=False, reason=str(error))
         return _hold_event(held, received, str(error), (failure,))
-    at = max(format_timestamp(received.received_at_ms), saga.updated_at)
+    at = format_timestamp(received.received_at_ms)
+    if at < saga.updated_at:
+        at = saga.updated_at
     target = machine.states[transition.target_state]
     return _enter(machine, received.saga_id, saga, target, received.label, transition.business_event, metadata, at)
 
@@ -249,13 +251,13 @@ def _send(
     """Make commands of the state that the saga has entered; one that cannot be made is a failure, not an end."""
     if not commands:
         return Decision(outcome, entered)
+    command = commands[0]
+    if len(commands) == 1 and command.build is None and not command.is_outbox:  # most are like this
+        return Decision(outcome, entered, (SendCommand(command.channel, command.label, entered.metadata),))
     outbox, hold = entered.outbox, None
     sent: list[SendCommand] = []
     failures: list[HookFailure] = []
     for position, command in enumerate(commands):
-        if command.build is None and not command.is_outbox:  # most are like this
-            sent.append(SendCommand(command.channel, command.label, entered.metadata))
-            continue
         is_side_command = command is not state.command
         payload = entered.metadata
         if command.build is not None:

@@ -23,7 +23,7 @@ from flowmachine.partition.settings import PartitionSettings
 from flowmachine.partition.tracing import Sampler, Step, find_place, make_steps
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
 from flowmachine.wire.log import Headers, InputRecord, OutputRecord, StoredRecord
-from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_message
+from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_command, encode_message
 from flowmachine.wire.record import decode_saga, encode_saga
 from flowmachine.wire.trace import decode_trace_context, encode_trace_context, trace_headers
 from flowmachine.wire.unmatched import encode_unmatched, format_origin
@@ -222,7 +222,7 @@ class Batch:
         count_before = len(records)
         headers = trace
         for number, command in enumerate(decision.commands):
-            text = encode_message(command.label, command.payload)
+            text = encode_command(command.label, command.payload)
             if len(text) > largest:
                 largest = len(text)
             if self.settings.has_command_ids:

@@ -5,6 +5,7 @@ records ─► plan() ─► BatchPlan ─► one transaction ─► confirm()
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from flowmachine.core.decide import can_resume
 from flowmachine.core.definition import ChannelId, Machine
@@ -17,6 +18,8 @@ from flowmachine.partition.settings import PartitionSettings
 from flowmachine.partition.tracing import Sampler
 from flowmachine.wire.log import InputRecord
 from flowmachine.wire.record import decode_saga, is_awaited_record
+
+_place, _offset = attrgetter("topic", "partition"), attrgetter("offset")
 
 
 class Partition:
@@ -55,8 +58,8 @@ class Partition:
         for record in records:
             batch.take_record(record)
         # In the order of the log, so the last one of each partition stays.
-        next_offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
-        return batch.to_plan(next_offsets, now_ms)
+        last_offsets = dict(zip(map(_place, records), map(_offset, records), strict=True))
+        return batch.to_plan({place: offset + 1 for place, offset in last_offsets.items()}, now_ms)
 
     def confirm(self, plan: BatchPlan) -> None:
         """The plan's transaction has been committed: make it true in memory."""

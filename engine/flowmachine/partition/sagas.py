@@ -59,12 +59,13 @@ class PartitionSagas:
         """Apply what a committed batch wrote. States are counted by the caller, who has the sagas decoded."""
         for _ in range(expired_count):
             self._finished.popleft()
+        records, is_ordered = self._records, self._order is not None
         for key, value in changed.items():
             if value is None:
                 self._forget_state(key)
                 self._remove(key)
-            elif self._order is None:
-                self._records[key] = value
+            elif not is_ordered:
+                records[key] = value
             else:
                 self._put(key, value)
         self._finished.extend(finished)

@@ -4,8 +4,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowmachine.core.definition import Payload
+from flowmachine.core.payload import encode_payload
 from flowmachine.wire.intake import Creation, decode_creation, encode_creation
-from flowmachine.wire.message import DEPTH_MAX, MalformedError, Message, decode_message, encode_message
+from flowmachine.wire.message import (
+    DEPTH_MAX,
+    MalformedError,
+    Message,
+    decode_message,
+    encode_command,
+    encode_message,
+)
 from tests.support.strategies import json_values, junk_values, payloads, texts
 
 
@@ -223,3 +231,8 @@ def test_creation_must_be_exactly_its_two_fields(value: bytes) -> None:
 def test_creation_that_is_not_json_is_refused(value: bytes | None) -> None:
     with pytest.raises(MalformedError):
         decode_creation(value)
+
+
+@given(texts, payloads)
+def test_a_command_is_the_same_message(label: str, payload: Payload) -> None:
+    assert encode_command(label, encode_payload(payload)) == encode_message(label, payload)
