@@ -12,7 +12,7 @@ from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettin
 from flowmachine.errors import TransientError
 from tests.support.engines import assert_audit_is_clean
 from tests.support.eventually import eventually
-from tests.support.kafka import StartCluster, create_topics, unique_name
+from tests.support.kafka import StartCluster, create_topics, unique_name, wait_for_coordinator
 from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -78,6 +78,7 @@ async def test_a_partition_that_nobody_answers_says_what_it_waits_for(
         home_partitions=1,
     )
     await create_topics(bootstrap, {f"{name}.events": 1, f"{name}.commands": 1})
+    await wait_for_coordinator(bootstrap, name)
     log = KafkaLog(KafkaLogSettings(KafkaConnection((link.address,), name), names, name))
     try:
         await log.start()
