@@ -1,11 +1,14 @@
 """A saga's record and its commands against the replay.
 
-Two things leave no trace but an absence or a number. A side command whose hook failed is left out. And a saga that was
-held, for a hook or while another revision of the machine was at work, has changed more often than its inputs say.
+Some things leave no trace but an absence, a number or a place. A side command whose hook failed is left out. A saga
+that was held, for a hook or while another revision of the machine was at work, has changed more often than its inputs
+say; and its state's command, once its hook works, comes after the side commands.
 """
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -34,11 +37,16 @@ _COMPARED = (
 
 
 class _Expected(NamedTuple):
-    """A command that the machine sends. `is_hooked`: it is left out where its hook fails."""
+    """A command that the machine sends."""
 
     label: str
     value: bytes
     is_hooked: bool
+    """It is left out where its hook fails."""
+    step: int
+    """Which of the applied inputs makes it."""
+    may_be_late: bool
+    """It comes after the others of its step where its hook fails at first."""
 
 
 def compare_record(machine: Machine, expected: Saga, actual: Saga) -> tuple[tuple[str, ...], int]:
@@ -87,6 +95,13 @@ def _hooked_side_commands(machine: Machine) -> Collection[tuple[str, str]]:
     }
 
 
+def _has_hooked_command(machine: Machine, saga: Saga | None) -> bool:
+    """Whether the command of the saga's state, not one beside it, has a hook and goes over the log."""
+    state = machine.states.get(saga.current_state) if saga is not None else None
+    own = state.command if state is not None else None
+    return own is not None and own.build is not None and not own.is_outbox
+
+
 def _content(entry: OutboxEntry) -> tuple[str, str, bytes, bool]:
     return entry.channel, entry.label, bytes(entry.payload), entry.is_side_command
 
@@ -104,10 +119,12 @@ def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], 
     """Every command that is missing, doubled, out of order, or not what the machine says."""
     expected: dict[str, list[_Expected]] = {}
     hooked = _hooked_side_commands(scope.machine)
-    for link in applied:
-        for command in link.decision.commands:
+    for step, link in enumerate(applied):
+        has_late = _has_hooked_command(scope.machine, link.decision.saga)
+        for number, command in enumerate(link.decision.commands):
             value = encode_command(command.label, command.payload)
-            wanted = _Expected(command.label, value, (command.channel, command.label) in hooked)
+            is_hooked = (command.channel, command.label) in hooked
+            wanted = _Expected(command.label, value, is_hooked, step, may_be_late=has_late and number == 0)
             for topic in scope.command_topics.get(command.channel, ()):
                 expected.setdefault(topic, []).append(wanted)
     sent: dict[str, list[InputRecord]] = {}
@@ -182,8 +199,23 @@ def _judge_topic(
     if is_whole and is_one_partition and not findings:
         index = next(index for index, value in enumerate(values) if value != wanted[index])
         message = f"command {_label(sent[index])!r} stands before one that the machine sent earlier"
-        findings.append(found(Kind.COMMAND_OUT_OF_ORDER, saga, sent[index], message))
+        doubt = Reason.HOOK if _is_late_only(values, expected) else None
+        findings.append(found(Kind.COMMAND_OUT_OF_ORDER, saga, sent[index], message, doubt))
     return findings
+
+
+def _is_late_only(values: Sequence[bytes], expected: Sequence[_Expected]) -> bool:
+    """Whether the same commands are in their order but for those that may have come late."""
+    begin = 0
+    for _, group in groupby(expected, key=attrgetter("step")):
+        first, *rest = group
+        end = begin + 1 + len(rest)
+        own, late = [first, *rest], [*rest, first]
+        orders = [[each.value for each in order] for order in ((own, late) if first.may_be_late else (own,))]
+        if list(values[begin:end]) not in orders:
+            return False
+        begin = end
+    return True
 
 
 def _surplus(values: Sequence[bytes], others: Sequence[bytes]) -> list[int]:

@@ -144,7 +144,10 @@ def _decide_resumed(machine: Machine, saga: Saga | None, received: Resumed) -> D
 
 def _send_held_command(machine: Machine, saga: Saga, state: State, received: Resumed) -> Decision:
     """The current state's command as this machine has it; it may also have none any more."""
-    freed = msgspec.structs.replace(saga, seq=saga.seq + 1, revision=machine.revision, hold=None)
+    earlier = _earlier_revisions(machine, saga)
+    freed = msgspec.structs.replace(
+        saga, seq=saga.seq + 1, revision=machine.revision, hold=None, earlier_revisions=earlier
+    )
     commands = () if state.command is None else (state.command,)
     decision = _send(machine, received.saga_id, freed, state, commands, Outcome.RESUMED)
     assert decision.saga is not None
@@ -208,6 +211,10 @@ def _decide_settled(saga: Saga | None, received: CommandDelivered | CommandFaile
     return Decision(Outcome.SETTLED, msgspec.structs.replace(saga, seq=saga.seq + 1, outbox=outbox, updated_at=at))
 
 
+def _earlier_revisions(machine: Machine, saga: Saga) -> tuple[str, ...]:
+    return saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision)
+
+
 def _enter(
     machine: Machine,
     saga_id: SagaId,
@@ -236,7 +243,7 @@ def _enter(
         saga.outbox,
         saga.held,
         None,
-        saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision),
+        _earlier_revisions(machine, saga),
         saga.timers,
         saga.trace,
     )

@@ -11,7 +11,7 @@ from flowmachine.core.definition import Machine, SagaId, StateId
 from flowmachine.core.inputs import CommandDelivered, CommandFailed
 from flowmachine.core.partitioners import crc32, home
 from flowmachine.wire.log import StoredRecord
-from flowmachine.wire.message import encode_message
+from flowmachine.wire.message import decode_message, encode_message
 from tests.support.builders import (
     COMMANDS,
     EVENTS,
@@ -20,6 +20,7 @@ from tests.support.builders import (
     SAGA_ID,
     SAGAS,
     UNMATCHED,
+    command,
     get_saga,
     machine,
     refuse_unless,
@@ -31,7 +32,15 @@ from tests.support.builders import (
     without_state,
 )
 from tests.support.strategies import heavy, machines, record_lists
-from tests.unit.audit.recording import RETENTION_MS, Recording, at, side_hook_recording, with_json, with_value
+from tests.unit.audit.recording import (
+    RETENTION_MS,
+    Recording,
+    at,
+    hook_that_fails,
+    side_hook_recording,
+    with_json,
+    with_value,
+)
 
 STEPS = ("paymentExecuted", "orderPrepared", "orderDelivered")
 
@@ -253,6 +262,20 @@ def test_a_side_command_whose_hook_fails_is_left_out(channel: str, reasons: list
     recording = side_hook_recording(channel)
     assert recording.findings() == []
     assert recording.reasons() == reasons
+
+
+def test_a_command_whose_hook_fails_at_first_comes_after_the_side_commands() -> None:
+    """And one over HTTP has been left out, so that the saga has changed as often as its inputs say."""
+    work = msgspec.structs.replace(command("work"), build=hook_that_fails(times=1))
+    notify = msgspec.structs.replace(command("notify", "rest"), build=hook_that_fails(times=1))
+    recording = Recording(machine(state("one", sends=work, side_commands=[notify, command("tell")])))
+    recording.create()
+    recording.run()
+    recording.run(internal=[resumed()])
+    sent = [record for (topic, _), records in recording.topics.items() if topic == COMMANDS for record in records]
+    assert [decode_message(record.value).message_label for record in sent] == ["tell", "work"]
+    assert recording.findings() == []
+    assert recording.reasons() == ["hook"]
 
 
 def test_a_saga_that_another_revision_may_have_finished_can_have_been_forgotten() -> None:

@@ -3,9 +3,11 @@ import pytest
 
 from flowmachine.core.actions import Outcome, SendCommand
 from flowmachine.core.decide import decide
+from flowmachine.core.definition import HookError, Payload, SagaId
 from flowmachine.core.inputs import Input
 from flowmachine.core.merge import merge_deep
 from flowmachine.core.payload import decode_payload, encode_payload
+from flowmachine.core.saga import Saga
 from tests.support.builders import (
     NOW,
     NOW_MS,
@@ -46,6 +48,21 @@ def test_a_saga_remembers_the_other_revisions_that_have_moved_it_the_latest_ten(
         saga = advance(another, advance(another, saga, event("step")), event("step"))
         assert saga.earlier_revisions[-1] == f"r{number + 1}"
     assert saga.earlier_revisions == tuple(f"r{number}" for number in range(3, 13))
+
+
+def test_a_saga_whose_command_was_held_remembers_the_revision_that_held_it() -> None:
+    def fail(_: SagaId, __: Saga) -> Payload:
+        raise HookError("out of time")
+
+    whole = machine(state("one", sends=msgspec.structs.replace(command("work"), build=fail)))
+    held = decide(whole, None, create({})).saga
+    assert held is not None
+    assert held.hold is not None
+    corrected = msgspec.structs.replace(machine(state("one", sends=command("work"))), revision="corrected")
+    sent = decide(corrected, held, resumed())
+    assert sent.outcome is Outcome.RESUMED
+    assert sent.saga is not None
+    assert (sent.saga.revision, sent.saga.earlier_revisions) == ("corrected", (held.revision,))
 
 
 # --- creation ---------------------------------------------------------------------------------------------------------
