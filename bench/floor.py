@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+import orjson
 
 from bench.bare import Lane, Record, Written, build_parser, run_program
 
@@ -20,8 +20,7 @@ STEPS = (
 )
 """State, the event that it waits for, the command that it sends. What fails is left out: the load never does."""
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_encode, _decode = orjson.dumps, orjson.loads
 
 
 @dataclass(frozen=True, slots=True)
