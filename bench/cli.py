@@ -74,7 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measures FlowMachine on a real broker of this machine."
     )
-    parser.add_argument("--quick", action="store_true", help="small amounts, under two minutes: does it all work?")
+    parser.add_argument("--quick", action="store_true", help="small amounts, in four minutes: does it all work?")
     parser.add_argument(
         "--only",
         type=_parse_names,
