@@ -8,7 +8,7 @@ from typing import Literal
 from bench.errors import RoundFailedError
 from bench.figures import Figure, median_of
 from bench.lab import Lab
-from bench.latency import Pace, quantile
+from bench.latency import Pace, pace_of, quantile
 from bench.processes import run_load
 from bench.programs import engine_topics, start_engine
 from bench.sizes import Sizes
@@ -69,11 +69,7 @@ async def measure_journey(lab: Lab, pace: Pace, *, rounds: int) -> list[JourneyR
 
 async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
     """Measure, as figures."""
-    pace = Pace(
-        events_per_second=sizes.journey_sagas_per_second,
-        seconds=sizes.latency_seconds,
-        warm_seconds=sizes.latency_warm_seconds,
-    )
+    pace = pace_of(sizes, sizes.journey_sagas_per_second)
     return build_figures(await measure_journey(lab, pace, rounds=sizes.rounds))
 
 

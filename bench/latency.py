@@ -38,6 +38,12 @@ class Pace:
         return self.events_per_second * (self.seconds + self.warm_seconds)
 
 
+def pace_of(sizes: Sizes, events_per_second: int) -> Pace:
+    """A rate, kept for as long as a run of these sizes measures latencies."""
+    seconds, warm_seconds = sizes.latency_seconds, sizes.latency_warm_seconds
+    return Pace(events_per_second=events_per_second, seconds=seconds, warm_seconds=warm_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class LatencyRound:
     """What one round says."""
@@ -125,11 +131,7 @@ async def measure_latency(lab: Lab, pace: Pace, *, rounds: int) -> list[LatencyR
 
 async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
     """Measure, as figures."""
-    pace = Pace(
-        events_per_second=sizes.latency_events_per_second,
-        seconds=sizes.latency_seconds,
-        warm_seconds=sizes.latency_warm_seconds,
-    )
+    pace = pace_of(sizes, sizes.latency_events_per_second)
     return build_figures(await measure_latency(lab, pace, rounds=sizes.rounds))
 
 

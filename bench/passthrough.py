@@ -1,8 +1,8 @@
 """The bare program that the engine is compared with: the same transactions, and no logic.
 
 For each input record one command and one saga record of constant bytes: what the engine writes for one order. The
-transactions are those of `bench/bare.py`. It is no saga engine: it keeps nothing. With `--is-compressed yes` its saga
-records are compressed as the engine's are; it then gets off lightly, because they are all the same.
+transactions are those of `bench/bare.py`. It is no saga engine: it keeps nothing. With `--compressed-topic` its
+records there are compressed as the engine's changelog is; it then gets off lightly, because they are all the same.
 """
 
 import json
@@ -24,11 +24,10 @@ class Settings:
     sagas: str
     partitions: tuple[int, ...]
     records_per_step: int
-    """Records of one partition before the next sizes apply."""
+    """Records of one partition before the next of `written` applies."""
     written: tuple[tuple[bytes, bytes], ...]
     """A command and a saga record by step; an empty one is not sent."""
-    is_compressed: bool = False
-    """The saga records."""
+    compressed_topic: str | None = None
 
 
 class Passthrough:
@@ -53,7 +52,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser = build_parser("python -m bench.passthrough", "events", "commands", "sagas")
     parser.add_argument("--records-per-step", type=int, required=True)
     parser.add_argument("--written", type=parse_written, required=True)
-    parser.add_argument("--is-compressed", type=bool, default=False)
+    parser.add_argument("--compressed-topic")
     return Settings(**vars(parser.parse_args(arguments)))
 
 
@@ -65,10 +64,9 @@ def parse_written(text: str) -> tuple[tuple[bytes, bytes], ...]:
 if __name__ == "__main__":
     settings = parse()
     decide = Passthrough(settings).decide
-    compressed_topic = settings.sagas if settings.is_compressed else None
     run_program(
         lambda: [
-            Lane(settings.bootstrap, settings.group, partition, [settings.events], decide, compressed_topic)
+            Lane(settings.bootstrap, settings.group, partition, [settings.events], decide, settings.compressed_topic)
             for partition in settings.partitions
         ]
     )

@@ -123,7 +123,7 @@ async def start_passthrough(
         "sagas": names.sagas,
         "records-per-step": records_per_step,
         "written": json.dumps([((one.command or b"").decode(), one.saga.decode()) for one in written]),
-        **({"is-compressed": "yes"} if is_compressed else {}),
+        **({"compressed-topic": names.sagas} if is_compressed else {}),
     }
     try:
         async with start_bare(lab, "bench.passthrough", names, arguments, processes, partitions) as running:

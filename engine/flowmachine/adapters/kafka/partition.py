@@ -150,7 +150,9 @@ class KafkaPartitionLog:
         context, name = self._context, f"{self._context.group}-{self._partition}-direct"
         direct = DirectProducer(context.connection, self._changelog, transactional_id=name)
         self._direct = direct
-        await direct.start()
+        with translated(f"taking over home partition {self._partition} without transactions"):
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                await direct.start()
         journal, end = Journal((), ()), journal_from
         async with aclosing(self._read_changelog(journal_from)) as batches:
             async for records, position in batches:
@@ -184,10 +186,11 @@ class KafkaPartitionLog:
         consumer = AIOKafkaConsumer(**consumer_arguments(self._context.connection, _RESTORE_FETCH_BYTES))
         try:
             with translated(doing):
-                await consumer.start()
-                consumer.assign([self._changelog])
-                first = (await consumer.beginning_offsets([self._changelog]))[self._changelog]
-                end = (await consumer.end_offsets([self._changelog]))[self._changelog]
+                async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                    await consumer.start()
+                    consumer.assign([self._changelog])
+                    first = (await consumer.beginning_offsets([self._changelog]))[self._changelog]
+                    end = (await consumer.end_offsets([self._changelog]))[self._changelog]
                 position = max(from_offset, first)
                 consumer.seek(self._changelog, position)
             while position < end:
