@@ -49,8 +49,9 @@ async def test_the_engine_waits_for_a_broker_that_is_away_at_start(kafka_cluster
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("is_long", [False, True], ids=["for a moment", "until partitions give up"])
 async def test_nothing_is_lost_when_the_broker_goes_away_and_comes_back(
-    kafka_cluster: StartCluster, tmp_path: Path
+    kafka_cluster: StartCluster, tmp_path: Path, is_long: bool
 ) -> None:
     cluster = kafka_cluster()
     orders = await prepare_orders(cluster.bootstrap, tmp_path)
@@ -63,6 +64,9 @@ async def test_nothing_is_lost_when_the_broker_goes_away_and_comes_back(
             await eventually(lambda: not engine.is_ready(), "not ready while the broker is away", timeout_seconds=60)
             status, retry_after = await asyncio.to_thread(post_saga, engine)
             assert (status, retry_after is not None) == (503, True)
+            if is_long:
+                gave_up = "partition stopped, will start again"
+                await eventually(lambda: gave_up in engine.log_path.read_text(), gave_up, timeout_seconds=90)
             await asyncio.to_thread(cluster.start_broker, 1)
             finals = FinalStates(orders)
             await finals.wait_for(ids, timeout_seconds=200)

@@ -215,6 +215,7 @@ class FinalStates:
         self._orders = orders
         self.by_saga: dict[str, set[str]] = defaultdict(set)
         self.records: Counter[str] = Counter()
+        self._latest: dict[str, str] = {}
 
     async def wait_for(self, ids: Sequence[str], *, timeout_seconds: float) -> None:
         """Return once these sagas are in a final state. Raises TimeoutError with how far it got."""
@@ -235,20 +236,24 @@ class FinalStates:
             await consumer.seek_to_beginning()
             while wanted:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{len(wanted)} of {len(ids)} sagas not finished in {timeout_seconds:.0f} s")
+                    raise TimeoutError(
+                        f"{len(wanted)} of {len(ids)} sagas not finished in {timeout_seconds:.0f} s: "
+                        f"{dict(Counter(self._latest.get(saga_id, 'no record') for saga_id in wanted))}"
+                    )
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     for record in records:
-                        self._note(record.key, record.value)
+                        self._note(record.key, record.value, record.partition)
                 wanted -= self.by_saga.keys()
         finally:
             await consumer.stop()
 
-    def _note(self, key: bytes, value: bytes | None) -> None:
+    def _note(self, key: bytes, value: bytes | None, partition: int) -> None:
         if is_control(key):
             return
         self.records[key.decode()] += 1
         if value is not None:
             head = decode_head(value)
+            self._latest[key.decode()] = f"{head.current_state} in partition {partition}"
             if head.is_final:
                 self.by_saga[key.decode()].add(head.current_state)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from flowmachine.adapters.kafka.connection import stop_client
 from flowmachine.participants.participant import Answer
 from flowmachine.wire.log import InputRecord
 
@@ -80,5 +81,5 @@ class KafkaTransport:
             await consumer.start()
             yield _KafkaSession(consumer, producer, self.events)
         finally:
-            await consumer.stop()
-            await producer.stop()
+            await stop_client(consumer)
+            await stop_client(producer)

@@ -92,8 +92,7 @@ class KafkaChanges:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with translated("leaving the consumer group"):
-                await stop_client(consumer)
+            await stop_client(consumer)
 
     def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -1,5 +1,6 @@
 """aiokafka's exceptions as ours: who must act."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -37,10 +38,24 @@ def translate(error: Exception, doing: str) -> FlowMachineError:
 
 @contextmanager
 def translated(doing: str) -> Generator[None]:
-    """Raise whatever goes wrong inside as one of our exceptions."""
+    """Raise whatever goes wrong inside as one of our exceptions.
+
+    That includes a cancellation that nobody asked for: aiokafka lets those of its own tasks out, and one that went on
+    would end a task of ours without a word.
+    """
     try:
         yield
     except (kafka.KafkaError, OSError, TimeoutError) as error:
         raise translate(error, doing) from error
     except AssertionError as error:  # aiokafka's transaction state machine, after an error in its background task
         raise TransientError(f"while {doing}: the client is in a broken state ({error})") from error
+    except asyncio.CancelledError as error:
+        if is_asked_to_end():
+            raise
+        raise TransientError(f"while {doing}: the client gave up") from error
+
+
+def is_asked_to_end() -> bool:
+    """Whether someone has cancelled the running task; if not, a CancelledError in it is aiokafka's own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -75,9 +75,8 @@ class KafkaLog:
             raise
         connection.credentials = credentials
         (producer, self._producer), (reader, self._reader) = (self._producer, producer), (self._reader, reader)
-        with translated("disconnecting"):
-            await stop_client(producer)
-            await stop_client(reader)
+        await stop_client(producer)
+        await stop_client(reader)
 
     async def run_membership(self, address: str) -> AsyncGenerator[Assignment]:
         """As the port says. Partitions that someone added to an input topic are known from here on."""
@@ -158,11 +157,9 @@ class KafkaLog:
             await log.close()
         producer, self._producer = self._producer, None
         reader, self._reader = self._reader, None
-        if producer is not None:
-            with translated("disconnecting"):
-                await stop_client(producer)
-        if reader is not None:
-            await stop_client(reader)
+        for client in (producer, reader):
+            if client is not None:
+                await stop_client(client)
 
 
 async def _start_producer(connection: KafkaConnection) -> AIOKafkaProducer:

@@ -10,7 +10,6 @@ engine that stops in order leaves the group all the same, so that the others nee
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, final
@@ -24,7 +23,6 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.core.assignment import assign_partitions
-from flowmachine.errors import FlowMachineError
 from flowmachine.ports import Assignment, Topics
 
 SESSION_TIMEOUT_MS = 10_000
@@ -32,8 +30,6 @@ HEARTBEAT_INTERVAL_MS = 1_000
 """A rebalance waits until every member has heard of it, which is at its next heartbeat."""
 REBALANCE_TIMEOUT_MS = 6_000
 _POLL_SECONDS = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 @final
@@ -178,13 +174,9 @@ async def _follow(connection: KafkaConnection, assignor: type[HomeAssignor], gro
                 yield assignment
         is_leaving = False
     finally:
-        try:
-            with translated("leaving the consumer group"):
-                if is_leaving:
-                    _make_leaving(consumer)
-                await stop_client(consumer)
-        except FlowMachineError as error:
-            _log.warning("could not leave the consumer group in order", extra={"reason": str(error)})
+        if is_leaving:
+            _make_leaving(consumer)
+        await stop_client(consumer)
 
 
 def _make_leaving(consumer: AIOKafkaConsumer) -> None:

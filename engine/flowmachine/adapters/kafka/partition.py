@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka import errors as kafka
 from aiokafka.producer import sender as aiokafka_sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -309,11 +308,7 @@ class KafkaPartitionLog:
         await self._close_direct()
         for consumer in self._consumers:
             await stop_client(consumer)
-        try:
-            async with asyncio.timeout(5):
-                await self._producer.stop()
-        except (kafka.KafkaError, TimeoutError, AssertionError) as error:
-            _log.debug("the producer did not stop in order", extra={"reason": repr(error)})
+        await stop_client(self._producer)
 
     async def _close_direct(self) -> None:
         """Let the group know how far it has come, if that can be: the next owner then has nothing to repeat."""
