@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from flowmachine.adapters.embedded.lock import EngineLock
+from flowmachine.adapters.kafka import read_lean_records
 from flowmachine.app import RunOptions, StartedEngine, embedded_path, run_engine, run_projector
 from flowmachine.cli.logs import is_pretty_format, to_json_line
 from flowmachine.config.resource import FlowMachine
@@ -94,6 +95,7 @@ def start_line(machine: str, started: StartedEngine, *, is_pretty: bool) -> str:
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:
     _relax_garbage_collection()
+    read_lean_records()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(work)
 

@@ -7,7 +7,7 @@ Metadata and the past are kept as the JSON text that was written when they chang
 to the history with one copy and never decodes it, and encodes metadata once for the commands and the record.
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, final
 
 import msgspec
@@ -160,7 +160,7 @@ def append_history(
         applied = _event_frame(event, business_event.id, business_event.description)
     time = at.encode()
     # Without their closing brackets, which the new entries bring along.
-    states, events = memoryview(history.states)[:-1], memoryview(history.events)[:-1]
+    states, events = bytes(history.states)[:-1], bytes(history.events)[:-1]
     return History(
         msgspec.Raw(b"".join((states, b"," if len(states) > 1 else b"", entered[0], time, entered[1]))),
         msgspec.Raw(b"".join((events, b"," if len(events) > 1 else b"", applied[0], time, applied[1]))),
@@ -194,13 +194,13 @@ A machine has few of them, and they are part of every step.
 """
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _state_frame(state: str, business_id: BusinessId, description: str) -> Frame:
     business = b'"businessStateId":%b,"businessStateDescription":%b' % (_encode(business_id), _encode(description))
     return b'{"state":%b,"timestamp":"' % _encode(state), b'",%b}]' % business
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _event_frame(event: str, business_id: BusinessId | None, description: str | None) -> Frame:
     before = b'{"event":%b,"timestamp":"' % _encode(event)
     if business_id is None:

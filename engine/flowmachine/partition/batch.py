@@ -5,6 +5,7 @@ A saga that moves several times in a batch is written once.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import final
 
 import msgspec
@@ -86,9 +87,8 @@ class Batch:
         settings = self.settings
         expired_count = self._expire(now_ms)
         entered = self._count_steps()
-        self.records += [
-            OutputRecord(settings.sagas_topic, key, value, settings.partition) for key, value in self.changed.items()
-        ]
+        topic, partition = repeat(settings.sagas_topic), repeat(settings.partition)
+        self.records += map(OutputRecord, topic, self.changed, self.changed.values(), partition)
         return BatchPlan(
             records=self.records,
             next_offsets=next_offsets,

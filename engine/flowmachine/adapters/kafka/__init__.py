@@ -4,6 +4,7 @@ from flowmachine.adapters.kafka.changes import KafkaChanges
 from flowmachine.adapters.kafka.connection import KafkaConnection, KafkaCredentials, Sasl
 from flowmachine.adapters.kafka.log import KafkaLog, KafkaLogSettings
 from flowmachine.adapters.kafka.oauth import EndpointTokens, GivenTokens, TokenEndpoint
+from flowmachine.adapters.kafka.source import read_lean_records
 from flowmachine.adapters.kafka.topics import TopicNames, topic_names
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Sasl",
     "TokenEndpoint",
     "TopicNames",
+    "read_lean_records",
     "topic_names",
 ]

@@ -13,7 +13,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
-from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, create_changelog_batch
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, create_batch, extend_batch
 from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY
 from flowmachine.wire.log import OutputRecord
 
@@ -47,12 +47,8 @@ class DirectProducer:
 
     def build(self, records: Sequence[OutputRecord]) -> BatchBuilder | None:
         """One record batch of all these; None if they do not fit."""
-        builder = create_changelog_batch(is_transactional=False)
-        for record in records:
-            headers = list(record.headers)
-            if builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-                return None
-        return builder
+        batch = create_batch(is_changelog=True, is_transactional=False)
+        return batch if extend_batch(batch, iter(records)) is None else None
 
     async def append(self, builder: BatchBuilder) -> int:
         """Append a batch to the changelog; the offset behind it, once it is safe."""

@@ -237,7 +237,7 @@ class KafkaPartitionLog:
         await producer.begin_transaction()
         sent: list[asyncio.Future[Any]] = []
         changelog_end = 0
-        for (topic, partition), batch in (await self._build_batches(producer, records)).items():
+        for (topic, partition), batch in (await self._build_batches(records, is_transactional=True)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
             if (topic, partition) == self._changelog:
                 changelog_end = len(sent)
@@ -250,9 +250,10 @@ class KafkaPartitionLog:
             self.restored_to = max(self.restored_to, results[changelog_end - 1].offset + 1)
 
     async def _build_batches(
-        self, producer: AIOKafkaProducer, records: Sequence[OutputRecord]
+        self, records: Sequence[OutputRecord], *, is_transactional: bool
     ) -> dict[tuple[str, int], list[BatchBuilder]]:
-        return await build_batches(producer, records, self._changelog.topic, self._count_partitions)
+        changelog = self._changelog.topic
+        return await build_batches(records, changelog, self._count_partitions, is_transactional=is_transactional)
 
     async def _commit_directly(self, direct: DirectProducer, transaction: Transaction) -> bool:
         """Commit without a transaction, if the batch is small and has nothing but saga records and commands.
@@ -287,7 +288,7 @@ class KafkaPartitionLog:
 
     async def _send(self, producer: AIOKafkaProducer, commands: Sequence[OutputRecord]) -> None:
         sent: list[asyncio.Future[Any]] = []
-        for (topic, partition), batch in (await self._build_batches(producer, commands)).items():
+        for (topic, partition), batch in (await self._build_batches(commands, is_transactional=False)).items():
             sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
         await asyncio.gather(*sent)
 

@@ -4,17 +4,18 @@ The changelog is compressed (`docs/decisions/0019-compressed-changelog.md`), and
 to read commands, and not all of them know zstd.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka.codec import zstd_encode
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from flowmachine.core.partitioners import java_murmur2
-from flowmachine.errors import InvariantError
 from flowmachine.wire.log import OutputRecord
 
 BATCH_BYTES = 1_040_000
@@ -23,50 +24,63 @@ BATCH_BYTES = 1_040_000
 CountPartitions = Callable[[str], Awaitable[int]]
 """How many partitions a topic has."""
 
+_builder: Any = sys.modules[DefaultRecordBatchBuilder.__module__]
+_builder.zstd_encode = partial(zstd_encode, level=1)
+"""aiokafka asks for level 3, and has no option: that takes half as long again, and makes these records no smaller."""
+
 _place = attrgetter("topic", "partition")
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 
-def create_changelog_batch(*, is_transactional: bool) -> BatchBuilder:
-    """An empty record batch of the changelog. A producer of aiokafka compresses all that it sends, or nothing."""
-    return BatchBuilder(BATCH_BYTES, DefaultRecordBatch.CODEC_ZSTD, is_transactional=is_transactional)
+def create_batch(*, is_changelog: bool, is_transactional: bool) -> BatchBuilder:
+    """An empty record batch, compressed if it is the changelog's. aiokafka's producers compress all or nothing."""
+    codec = DefaultRecordBatch.CODEC_ZSTD if is_changelog else DefaultRecordBatch.CODEC_NONE
+    return BatchBuilder(BATCH_BYTES, codec, is_transactional=is_transactional)
 
 
-_create_in_transaction = partial(create_changelog_batch, is_transactional=True)
+def extend_batch(batch: BatchBuilder, records: Iterator[OutputRecord]) -> OutputRecord | None:
+    """Add records until one finds no room; that one is returned, and is not among those that are left.
+
+    One by one, through `BatchBuilder.append`, costs twice as much. An empty batch takes a record of any size.
+    """
+    inner: Any = batch  # what it wraps has no public name
+    append, offset = inner._builder.append, inner._relative_offset  # noqa: SLF001
+    left: OutputRecord | None = None
+    for record in records:
+        headers = list(record.headers) if record.headers else _NO_HEADERS
+        if append(offset, record.timestamp, record.key, record.value, headers) is None:
+            batch.close()
+            left = record
+            break
+        offset += 1
+    inner._relative_offset = offset  # noqa: SLF001
+    return left
 
 
 async def build_batches(
-    producer: AIOKafkaProducer, records: Sequence[OutputRecord], changelog: str, count_partitions: CountPartitions
+    records: Sequence[OutputRecord], changelog: str, count_partitions: CountPartitions, *, is_transactional: bool
 ) -> dict[tuple[str, int], list[BatchBuilder]]:
-    """Record batches by topic and partition, in the order of `records`. Raises InvariantError if one is too large."""
+    """Record batches by topic and partition, in the order of `records`."""
     batches: dict[tuple[str, int], list[BatchBuilder]] = {}
     # Neighbours mostly have their place in common: what is the same for all of them is done once.
     for (topic, partition), run in groupby(records, key=_place):
-        create = _create_in_transaction if topic == changelog else producer.create_batch
+        create = partial(create_batch, is_changelog=topic == changelog, is_transactional=is_transactional)
         if partition is not None:
-            _append(create, batches, (topic, partition), run)
+            _extend(batches.setdefault((topic, partition), []), run, create)
             continue
         count = await count_partitions(topic)
         for record in run:
-            _append(create, batches, (topic, java_murmur2(record.key or b"", count)), (record,))
+            place = topic, java_murmur2(record.key or b"", count)
+            _extend(batches.setdefault(place, []), iter((record,)), create)
     for builders in batches.values():
         builders[-1].close()
     return batches
 
 
-def _append(
-    create: Callable[[], BatchBuilder],
-    batches: dict[tuple[str, int], list[BatchBuilder]],
-    place: tuple[str, int],
-    records: Iterable[OutputRecord],
-) -> None:
-    builders = batches.get(place)
-    if builders is None:
-        builders = batches[place] = [create()]
-    append = builders[-1].append
-    for record in records:
-        headers = list(record.headers) if record.headers else []
-        if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-            builders.append(create())
-            append = builders[-1].append
-            if append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is None:
-                raise InvariantError(f"a record for {place[0]!r} fits no batch")
+def _extend(batches: list[BatchBuilder], records: Iterator[OutputRecord], create: Callable[[], BatchBuilder]) -> None:
+    """Add records to the last batch, and to as many new ones as they need."""
+    if not batches:
+        batches.append(create())
+    while (left := extend_batch(batches[-1], records)) is not None:
+        batches.append(create())
+        extend_batch(batches[-1], iter((left,)))

@@ -6,11 +6,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
+from aiokafka.consumer.fetcher import PartitionRecords
 
 from flowmachine.adapters.kafka.connection import KafkaConnection
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.errors import TransientError
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.log import InputRecord, StoredRecord
 
 FETCH_BYTES = 2 * 1024 * 1024
 _log = logging.getLogger(__name__)
@@ -26,6 +27,28 @@ def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[st
         "max_partition_fetch_bytes": fetch_bytes,
         "fetch_max_wait_ms": 500,
     }
+
+
+def read_lean_records() -> None:
+    """Make the consumers of this process give out what engines look at, without deserializers.
+
+    aiokafka's own record has four fields more, which are computed for nobody: with them each event costs 4 % more. For
+    processes that are engines and nothing else.
+    """
+    setattr(PartitionRecords, "_consumer_record", _to_stored_record)  # noqa: B010 - it has no public name
+
+
+def _to_stored_record(_: PartitionRecords, place: TopicPartition, record: Any) -> StoredRecord:
+    headers = record.headers
+    return StoredRecord(
+        place.topic,
+        place.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        tuple(headers) if headers else (),
+    )
 
 
 class KafkaSource:

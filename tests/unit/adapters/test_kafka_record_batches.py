@@ -1,0 +1,77 @@
+"""Record batches: everything is in them, in order, and as many are made as are needed."""
+
+from collections.abc import Sequence
+
+import cramjam
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches, create_batch, extend_batch
+from flowmachine.core.partitioners import java_murmur2
+from flowmachine.wire.log import OutputRecord
+
+# pyright: reportPrivateUsage=false
+# What a producer sends of a batch has no public name in aiokafka.
+
+
+async def count_three(topic: str) -> int:
+    return 3
+
+
+def unpack(batches: Sequence[BatchBuilder]) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]:
+    unpacked = []
+    for batch in batches:
+        records = MemoryRecords(bytes(batch._build()))
+        while (fetched := records.next_batch()) is not None:
+            assert fetched.validate_crc()
+            unpacked += [(record.key, record.value, list(record.headers)) for record in fetched]
+    return unpacked
+
+
+async def test_records_stand_in_the_batches_of_their_places() -> None:
+    records = [
+        OutputRecord("commands", b"a", b"1", 0),
+        OutputRecord("sagas", b"a", b"2", 0, (("h", b"v"),)),
+        OutputRecord("commands", b"b", b"3", 0),
+        OutputRecord("sagas", b"b", None, 0),
+        OutputRecord("elsewhere", b"c", b"4"),
+    ]
+    batches = await build_batches(records, "sagas", count_three, is_transactional=True)
+    assert {place: unpack(of) for place, of in batches.items()} == {
+        ("commands", 0): [(b"a", b"1", []), (b"b", b"3", [])],
+        ("sagas", 0): [(b"a", b"2", [("h", b"v")]), (b"b", None, [])],
+        ("elsewhere", java_murmur2(b"c", 3)): [(b"c", b"4", [])],
+    }
+
+
+@pytest.mark.parametrize("topic", ["commands", "sagas"])
+async def test_what_does_not_fit_goes_into_more_batches(topic: str) -> None:
+    records = [OutputRecord(topic, b"%d" % number, b"x" * 300_000, 0) for number in range(8)]
+    (batches,) = (await build_batches(records, "sagas", count_three, is_transactional=True)).values()
+    assert [batch.record_count() for batch in batches] == [3, 3, 2]
+    assert all(batch.closed() for batch in batches), "one that stays open waits for more"
+    assert [key for key, _, _ in unpack(batches)] == [record.key for record in records]
+
+
+async def test_a_record_larger_than_a_batch_stands_alone() -> None:
+    values = [b"1", b"x" * (BATCH_BYTES + 1), b"2"]
+    records = [OutputRecord("commands", b"key", value, 0) for value in values]
+    (batches,) = (await build_batches(records, "sagas", count_three, is_transactional=True)).values()
+    assert [[value for _, value, _ in unpack([batch])] for batch in batches] == [[value] for value in values]
+
+
+async def test_only_the_changelog_is_compressed_and_as_fast_as_can_be() -> None:
+    values = [
+        b'{"state":"paid","number":%d,"text":"%b"}' % (number * 7919, b"z" * (number % 50)) for number in range(2000)
+    ]
+    sizes = {}
+    for topic in ("commands", "sagas"):
+        records = [OutputRecord(topic, b"key", value, 0, timestamp=1) for value in values]
+        (batch,) = (await build_batches(records, "sagas", count_three, is_transactional=True))[topic, 0]
+        sizes[topic] = len(batch._build())
+    batch = create_batch(is_changelog=False, is_transactional=True)
+    extend_batch(batch, iter([OutputRecord("commands", b"key", value, 0, timestamp=1) for value in values]))
+    whole = bytes(batch._build())
+    assert sizes["commands"] == len(whole)
+    assert sizes["sagas"] == 61 + len(bytes(cramjam.zstd.compress(whole[61:], level=1))), "header and records, level 1"
