@@ -6,7 +6,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettings, TopicNames
-from flowmachine.ports import Log
+from flowmachine.adapters.kafka.source import UNPACKED_RECORDS_MAX
+from flowmachine.ports import Log, Transaction
 from flowmachine.wire.journal import is_control
 from flowmachine.wire.log import InputRecord, OutputRecord
 from tests.contract.log_contract import LogContract
@@ -124,3 +125,16 @@ async def test_the_intake_s_end_is_behind_an_open_transaction_too(
             assert await soon(log.intake_end(0)) == 2
     finally:
         await forwarding.stop()
+
+
+async def test_a_restore_makes_a_bounded_number_of_records_at_once(harness: KafkaHarness) -> None:
+    """One fetch of a compressed changelog holds more of them than memory may have room for."""
+    log, sagas = await harness.make_log(), harness.topics.sagas
+    partition_log = await soon(log.open_partition(0))
+    total = 2 * UNPACKED_RECORDS_MAX + 1
+    for start in range(0, total, 2_000):
+        batch = [OutputRecord(sagas, b"%d" % n, b"{}", 0) for n in range(start, min(start + 2_000, total))]
+        await soon(partition_log.commit(Transaction(batch, {})))
+    reopened = await soon(log.open_partition(0))
+    counts = [len(records) async for records in reopened.restore(0)]
+    assert (sum(counts), max(counts)) == (total, UNPACKED_RECORDS_MAX)

@@ -26,7 +26,7 @@ from flowmachine.adapters.kafka.direct import DirectProducer, journal_record
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.adapters.kafka.offsets import find_offsets
 from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches
-from flowmachine.adapters.kafka.source import FETCH_BYTES, KafkaSource, consumer_arguments
+from flowmachine.adapters.kafka.source import FETCH_BYTES, UNPACKED_RECORDS_MAX, KafkaSource, consumer_arguments
 from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, TransientError
 from flowmachine.ports import Source, Topics, Transaction
 from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control, split_direct
@@ -170,7 +170,7 @@ class KafkaPartitionLog:
         return moved
 
     async def restore(self, from_offset: int) -> AsyncGenerator[Sequence[InputRecord]]:
-        """As the port says; batches are what one fetch brings."""
+        """As the port says."""
         end = from_offset
         async with aclosing(self._read_changelog(from_offset)) as batches:
             async for records, position in batches:
@@ -195,7 +195,11 @@ class KafkaPartitionLog:
             while position < end:
                 with translated(doing):
                     async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-                        while not (fetched := await consumer.getmany(timeout_ms=_RESTORE_POLL_MS)):
+                        while not (
+                            fetched := await consumer.getmany(
+                                timeout_ms=_RESTORE_POLL_MS, max_records=UNPACKED_RECORDS_MAX
+                            )
+                        ):
                             if await consumer.position(self._changelog) > position:
                                 break  # there was nothing but markers of transactions
                     position = await consumer.position(self._changelog)

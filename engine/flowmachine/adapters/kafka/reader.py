@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.diagnosis import connected_admin
 from flowmachine.adapters.kafka.errors import translate, translated
-from flowmachine.adapters.kafka.source import consumer_arguments
+from flowmachine.adapters.kafka.source import UNPACKED_RECORDS_MAX, consumer_arguments
 from flowmachine.errors import ConfigurationError, Problem, TransientError
 from flowmachine.wire.log import InputRecord
 
@@ -115,7 +115,7 @@ class KafkaReader:
         position, idle_seconds = start, 0.0
         while position < end:
             with translated(f"reading {topic}/{partition}"):
-                fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
+                fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=UNPACKED_RECORDS_MAX)
                 moved = await self._consumer.position(place)
             idle_seconds = idle_seconds + _POLL_MS / 1000 if moved == position else 0.0
             if idle_seconds > _STALLED_SECONDS_MAX:

@@ -14,6 +14,8 @@ from flowmachine.errors import TransientError
 from flowmachine.wire.log import InputRecord, StoredRecord
 
 FETCH_BYTES = 2 * 1024 * 1024
+UNPACKED_RECORDS_MAX = 5_000
+"""How many records of a long fetch are made at once: a compressed changelog of 8 MB may hold hundreds of megabytes."""
 _log = logging.getLogger(__name__)
 
 
