@@ -4,7 +4,7 @@ The field names of these structs, in camel case, are the record of the `sagas` t
 core holds is what the log keeps, without a second mapping on the hot path.
 
 Metadata and the past are kept as the JSON text that was written when they changed (`msgspec.Raw`): a transition appends
-to the history with one copy and never decodes it, and encodes metadata once for the commands and the record.
+to the history without decoding it, and encodes metadata once for the commands and the record.
 """
 
 from functools import cache

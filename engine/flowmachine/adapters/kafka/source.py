@@ -34,8 +34,8 @@ def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[st
 def read_lean_records() -> None:
     """Make the consumers of this process give out what engines look at, without deserializers.
 
-    aiokafka's own record has four fields more, which are computed for nobody: with them each event costs 4 % more. For
-    processes that are engines and nothing else.
+    aiokafka's own record has four fields more, which are computed for nobody. For processes that are ours alone: other
+    code in them may miss those fields.
     """
     setattr(PartitionRecords, "_consumer_record", _to_stored_record)  # noqa: B010 - it has no public name
 
