@@ -16,6 +16,9 @@ from flowmachine.wire.log import InputRecord, StoredRecord
 FETCH_BYTES = 2 * 1024 * 1024
 UNPACKED_RECORDS_MAX = 5_000
 """How many records of a long fetch are made at once: a compressed changelog of 8 MB may hold hundreds of megabytes."""
+LOOK_MS = 10_000
+"""How often a source without records sees whether aiokafka still reads: its task for that may end without a word."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +85,7 @@ class KafkaSource:
         while True:
             try:
                 with translated(f"reading {topic}/{partition}"):
-                    fetched = await self._consumer.getmany(timeout_ms=3_600_000, max_records=records_max)
+                    fetched = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=records_max)
             except TransientError as error:
                 if not isinstance(error.__cause__, kafka.OffsetOutOfRangeError):
                     raise
@@ -90,6 +93,13 @@ class KafkaSource:
                 continue
             for records in fetched.values():
                 return records
+            self._require_reading()
+
+    def _require_reading(self) -> None:
+        consumer: Any = self._consumer  # there is no public way to ask
+        if consumer._fetcher.error_future.done():  # noqa: SLF001
+            topic, partition = self._topic_partition
+            raise TransientError(f"reading {topic}/{partition}: the Kafka client has stopped reading")
 
     async def _skip_removed(self) -> None:
         topic, partition = self._topic_partition
