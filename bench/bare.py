@@ -27,7 +27,7 @@ Written = Iterable[tuple[bytes, bytes]]
 Decide = Callable[[Sequence[Record]], Iterable[tuple[str, Written]]]
 """What is written for a batch: records by their topic; a topic that gets none is left out."""
 
-BATCH_RECORDS_MAX = 1000
+BATCH_RECORDS_MAX = 2000
 LINGER_SECONDS = 0.005
 GATHER_WITHIN_SECONDS = 0.05
 """A batch gathers only if the one before ended less than this ago: a record alone goes at once."""

@@ -22,7 +22,7 @@ class Sizes:
     utilization_warm_seconds: int
     partition_counts: tuple[int, ...]
     partition_sagas: int
-    """Each brings three events. At least 1,000 for each partition."""
+    """Each brings three events. At least 2,000 for each partition, or a saga moves twice in one batch."""
     rest_commands: int
     journey_sagas_per_second: int
     """Each has four events, its creation among them."""
@@ -54,7 +54,7 @@ FULL = Sizes(
     utilization_seconds=8,
     utilization_warm_seconds=2,
     partition_counts=(1, 10, 100),
-    partition_sagas=100_000,
+    partition_sagas=200_000,
     rest_commands=15_000,
     journey_sagas_per_second=50,
     loop_orders=100_000,

@@ -51,7 +51,7 @@ class Amounts:
     """How much there is of everything."""
 
     sagas: int
-    """Each brings three events. At least 1,000 for each partition, or a saga moves twice in one batch."""
+    """Each brings three events. At least 2,000 for each partition, or a saga moves twice in one batch."""
     processes: int = 1
     partitions: int = PARTITIONS
     is_whole: bool = False

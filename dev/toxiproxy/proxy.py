@@ -22,6 +22,10 @@ class Link:
         """Delay what comes back by so much, give or take the jitter."""
         self._add("latency", {"latency": latency_ms, "jitter": jitter_ms})
 
+    def limit(self, upstream_kilobytes_per_second: int) -> None:
+        """Let no connection send more than this."""
+        self._add("bandwidth", {"rate": upstream_kilobytes_per_second}, stream="upstream")
+
     def stall(self) -> None:
         """Let nothing through, and keep the connections open: what a firewall does that forgets them."""
         for stream in ("upstream", "downstream"):

@@ -9,8 +9,9 @@ from dev.addresses import LOOPBACK, find_free_ports
 from dev.engine_process import EngineProcess
 from dev.toxiproxy import Link, Toxiproxy
 from flowmachine.adapters.kafka import KafkaConnection, KafkaLog, KafkaLogSettings, TopicNames
+from flowmachine.adapters.kafka.partition import TRANSACTION_TIMEOUT_MS
 from flowmachine.errors import TransientError
-from tests.support.engines import assert_audit_is_clean
+from tests.support.engines import assert_audit_is_clean, metric_total
 from tests.support.eventually import eventually
 from tests.support.kafka import StartCluster, create_topics, unique_name, wait_for_coordinator
 from tests.support.orders import FinalStates, assert_exactly_once, create_sagas, prepare_orders, running_participants
@@ -18,6 +19,7 @@ from tests.support.orders import FinalStates, assert_exactly_once, create_sagas,
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 SAGAS = 1000
+LARGE_SAGAS, LARGE_BYTES = 400, 100_000
 FAULT_SECONDS = 6.0
 """Longer than an engine takes to notice (it asks every two seconds)."""
 
@@ -56,6 +58,33 @@ async def test_nothing_is_lost_when_the_network_is_slow_cut_or_silent(
     finally:
         engine.close()
     await assert_exactly_once(orders, ids, finals)
+    await assert_audit_is_clean(orders.file, len(ids))
+
+
+@pytest.mark.timeout(300)
+async def test_a_backlog_of_large_sagas_passes_a_slow_network(
+    broker_and_link: tuple[str, Link], tmp_path: Path
+) -> None:
+    """All at once they would need longer than a transaction may take, and would be tried again for ever."""
+    bootstrap, link = broker_and_link
+    orders = await prepare_orders(
+        bootstrap, tmp_path, channel={"brokers": [link.address]}, event_partitions=1, command_partitions=1
+    )
+    engine = EngineProcess(orders.file)
+    try:
+        await asyncio.to_thread(engine.start)  # it makes the topics
+        await asyncio.to_thread(engine.terminate)
+        ids = await create_sagas(orders, LARGE_SAGAS, partitions=1, padding_bytes=LARGE_BYTES)
+        kilobytes = LARGE_SAGAS * LARGE_BYTES // 1000  # of the commands alone
+        await asyncio.to_thread(link.limit, round(kilobytes / (1.5 * TRANSACTION_TIMEOUT_MS / 1000)))
+        await asyncio.to_thread(engine.start)
+        await eventually(
+            lambda: metric_total(engine, "flowmachine_inputs_total", outcome="created") >= len(ids),
+            "all created",
+            timeout_seconds=120,
+        )
+    finally:
+        engine.close()
     await assert_audit_is_clean(orders.file, len(ids))
 
 

@@ -1,7 +1,6 @@
 """A real engine on a real broker serves what its dashboard and its alerts ask for."""
 
 import asyncio
-import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
-from prometheus_client.parser import text_string_to_metric_families
 
 from dev.engine_process import EngineProcess
 from flowmachine.wire.message import encode_message
+from tests.support.engines import metric_total
 from tests.support.eventually import eventually
 from tests.support.http_servers import served
 from tests.support.kafka import KafkaBroker, produce, unique_name
@@ -34,18 +33,6 @@ async def endpoint(status: int) -> AsyncGenerator[int]:
         yield port
 
 
-def total(engine: EngineProcess, name: str, **labels: str) -> float:
-    """The sum of the samples with these labels."""
-    with urllib.request.urlopen(f"{engine.url}/-/metrics", timeout=10) as response:  # noqa: S310 - our own child
-        text = response.read().decode()
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-
-
 @pytest.mark.timeout(240)
 async def test_latency_lag_and_outbox_of_a_real_engine(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     orders = await prepare_orders(kafka_broker.bootstrap, tmp_path, rest={"attemptsMax": 2})
@@ -58,12 +45,12 @@ async def test_latency_lag_and_outbox_of_a_real_engine(kafka_broker: KafkaBroker
             paid = encode_message("paymentExecuted", {})
             await produce(orders.bootstrap, orders.events, [(i.encode(), paid, None, []) for i in ids])
             await eventually(
-                lambda: total(engine, "flowmachine_outbox", channel="kitchen", waits_for="person") == 3,
+                lambda: metric_total(engine, "flowmachine_outbox", channel="kitchen", waits_for="person") == 3,
                 "the commands of all three sagas wait for a person",
                 timeout_seconds=60,
             )
-            assert total(engine, "flowmachine_transition_seconds_count") == 6
-            assert total(engine, "flowmachine_transition_seconds_bucket", le="300.0") == 6
+            assert metric_total(engine, "flowmachine_transition_seconds_count") == 6
+            assert metric_total(engine, "flowmachine_transition_seconds_bucket", le="300.0") == 6
             await watch_lag(orders, engine, ids)
         finally:
             engine.close()
@@ -73,7 +60,7 @@ async def watch_lag(orders: Orders, engine: EngineProcess, ids: list[str]) -> No
     """Events in a transaction that is not over wait before the engine, and do not once it is."""
 
     def lag() -> float:
-        return total(engine, "flowmachine_input_lag")
+        return metric_total(engine, "flowmachine_input_lag")
 
     producer = AIOKafkaProducer(bootstrap_servers=orders.bootstrap, transactional_id=unique_name("service"))
     await producer.start()
@@ -84,7 +71,7 @@ async def watch_lag(orders: Orders, engine: EngineProcess, ids: list[str]) -> No
         await eventually(lambda: lag() == len(ids), "the lag is seen", timeout_seconds=60)
         await producer.commit_transaction()
         await eventually(
-            lambda: (total(engine, "flowmachine_inputs_total", outcome="unexpected"), lag()) == (len(ids), 0),
+            lambda: (metric_total(engine, "flowmachine_inputs_total", outcome="unexpected"), lag()) == (len(ids), 0),
             "the events have been handled, and nothing is left",
             timeout_seconds=60,
         )

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from flowmachine.core.definition import Payload
 from flowmachine.errors import FlowMachineError, TransientError
+from flowmachine.partition.settings import BATCH_BYTES_MAX
 from flowmachine.runtime.delivery import DeliverySettings
 from flowmachine.runtime.engine import Engine, EngineSettings
 from flowmachine.runtime.gateway import Gateway, GatewaySettings
@@ -169,7 +170,11 @@ class World:
         self.clock_jump_ms_max = SMALL_CLOCK_JUMP_MS_MAX if self.forgets else CLOCK_JUMP_MS_MAX
         self.machines = {revision: shop(revision, self.hooks) for revision in REVISIONS}
         self.first_revision = draw.choice(REVISIONS) if self.is_updated else LAST_REVISION
-        self.batch = BatchSettings(records_max=draw.choice((1, 2, 5, 1000)), linger_ms=draw.choice((0, 5, 50)))
+        self.batch = BatchSettings(
+            records_max=draw.choice((1, 2, 5, 1000)),
+            linger_ms=draw.choice((0, 5, 50)),
+            bytes_max=Random(seed + 2).choice((500, 5_000, BATCH_BYTES_MAX)),
+        )
         self.broker = Broker(
             wall_ms=self.loop.wall_ms,
             draw_delay=lambda: draw.randint(0, 20) / 1000,

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from dev.addresses import find_free_ports
 from dev.engine_process import EngineProcess
 
@@ -40,6 +42,18 @@ def running_partitions(url: str) -> list[str]:
     except urllib.error.HTTPError as error:  # not ready: the answer says why, in the same form
         body = json.load(error)
     return [number for number, phase in body["partitions"].items() if phase == "running"]
+
+
+def metric_total(engine: EngineProcess, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    with urllib.request.urlopen(f"{engine.url}/-/metrics", timeout=10) as response:  # noqa: S310 - our own child
+        text = response.read().decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 async def assert_audit_is_clean(file: Path, sagas: int, *arguments: str, elsewhere: int = 0) -> dict[str, Any]:

@@ -5,6 +5,7 @@ each saga exactly once and in order, each saga in one final state.
 """
 
 import asyncio
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -152,9 +153,15 @@ def change_settings(orders: Orders, settings: Mapping[str, Any]) -> None:
     orders.file.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
-async def create_sagas(orders: Orders, count: int, *, prefix: str = "saga", partitions: int = 4) -> list[str]:
-    """Append creations to the intake as `POST /saga` does; returns the ids. Waits for the engine to make the topic."""
+async def create_sagas(
+    orders: Orders, count: int, *, prefix: str = "saga", partitions: int = 4, padding_bytes: int = 0
+) -> list[str]:
+    """Append creations to the intake as `POST /saga` does; returns the ids. Waits for the engine to make the topic.
+
+    `padding_bytes`: how much larger their metadata is.
+    """
     producer = AIOKafkaProducer(bootstrap_servers=orders.bootstrap, acks="all", enable_idempotence=True)
+    padding = {"padding": os.urandom(padding_bytes // 2).hex()} if padding_bytes else {}
     ids = [f"{prefix}-{number:06d}" for number in range(count)]
     await producer.start()
     try:
@@ -163,7 +170,7 @@ async def create_sagas(orders: Orders, count: int, *, prefix: str = "saga", part
                 await producer.send(
                     orders.intake,
                     key=saga_id.encode(),
-                    value=encode_creation(Creation(saga_id, {"order": saga_id, "amount": 10})),
+                    value=encode_creation(Creation(saga_id, {"order": saga_id, "amount": 10, **padding})),
                     partition=java_murmur2(saga_id.encode(), partitions),
                     headers=list(CREATE_HEADERS),
                 )

@@ -74,7 +74,9 @@ class InternalTopics(Model):
 class Batch(Model):
     """How many records share one Kafka transaction."""
 
-    max_records: StrictInt = Field(default=1000, ge=1, le=10_000, description="At most this many records at once.")
+    max_records: StrictInt = Field(
+        default=2000, ge=1, le=10_000, description="At most this many records at once, and fewer large ones."
+    )
     linger_ms: StrictInt = Field(
         default=5, ge=0, le=1000, description="How long a batch waits for more records, in milliseconds."
     )

@@ -4,9 +4,9 @@ A saga that moves several times in a batch is written once.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import final
+from typing import TypeVar, final
 
 import msgspec
 
@@ -32,6 +32,7 @@ from flowmachine.wire.unmatched import encode_unmatched, format_origin
 EXPIRED_PER_BATCH_MAX = 500
 """Tombstones that ride along with one batch: enough to keep up with any load, too few to delay one."""
 
+T = TypeVar("T")
 _NAME_LENGTH_MAX, _REASON_LENGTH_MAX = 200, 1000
 """What is noted of a refused input goes to the log, and its length is the sender's: it is cut."""
 
@@ -81,8 +82,20 @@ class Batch:
         self.moved_at_ms: list[int] = []
         self.traced: list[Step] = []
         self.forwarded = 0
+        self.size = 0
+        """Bytes that it will write."""
 
-    def to_plan(self, next_offsets: dict[tuple[str, int], int], now_ms: int) -> BatchPlan:
+    def take(self, inputs: Sequence[T], take_one: Callable[[T], None]) -> int:
+        """Decide inputs in their order until the batch is large enough; returns how many."""
+        for count, one in enumerate(inputs):
+            if self.size >= self.settings.batch_bytes_max:
+                return count
+            take_one(one)
+        return len(inputs)
+
+    def to_plan(
+        self, next_offsets: dict[tuple[str, int], int], now_ms: int, *, records_taken: int, internal_taken: int
+    ) -> BatchPlan:
         """The plan, with sagas that finished long ago taken out."""
         settings = self.settings
         expired_count = self._expire(now_ms)
@@ -92,6 +105,8 @@ class Batch:
         return BatchPlan(
             records=self.records,
             next_offsets=next_offsets,
+            records_taken=records_taken,
+            internal_taken=internal_taken,
             changed=self.changed,
             state_changes=self.state_changes,
             held_changes=self.held_changes,
@@ -219,7 +234,7 @@ class Batch:
         value = encode_saga(saga)
         largest = len(value)
         records = self.records
-        count_before = len(records)
+        count_before, size = len(records), len(value)
         headers = trace
         for number, command in enumerate(decision.commands):
             text = encode_command(command.label, command.payload)
@@ -229,9 +244,11 @@ class Batch:
                 headers = (*trace, *command_headers(key, saga.seq, number))
             for topic, partition in self.command_places[command.channel]:
                 records.append(OutputRecord(topic, key, text, partition, headers))
+                size += len(text)
         if len(key) + largest > self.settings.record_bytes_max:
             del records[count_before:]
             return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"
+        self.size += size
         was_in = before.current_state if before is not None else None
         self.steps.append((decision.outcome, was_in, saga.current_state, saga.latest_event))
         self._put(key, before, saga, value)
@@ -275,7 +292,7 @@ class Batch:
 
     def _forward(self, record: InputRecord, partition: int) -> None:
         headers = (*trace_headers(record.headers), (ORIGIN_HEADER, format_origin(record).encode()))
-        self.records.append(
+        self._append(
             OutputRecord(self.settings.intake_topic, record.key, record.value, partition, headers, record.timestamp)
         )
         self.forwarded += 1
@@ -286,7 +303,7 @@ class Batch:
 
     def _keep(self, record: InputRecord, outcome: Outcome, reason: str) -> None:
         settings = self.settings
-        self.records.append(
+        self._append(
             encode_unmatched(
                 record,
                 outcome,
@@ -296,6 +313,10 @@ class Batch:
                 record_bytes_max=settings.record_bytes_max,
             )
         )
+
+    def _append(self, record: OutputRecord) -> None:
+        self.records.append(record)
+        self.size += len(record.value or b"")
 
     def _give_up(self, key: bytes, saga: Saga, decision: Decision) -> None:
         """The store has no such saga, or one that no record can hold: its events are kept as unmatched."""

@@ -50,16 +50,17 @@ class Partition:
 
         `after` is a plan that is being committed: this one builds on it, and is void if that one fails.
 
-        Changes nothing in memory. Every record ends up in exactly one outcome, or is forwarded to its home.
+        Changes nothing in memory. Every record that the plan has taken ends up in exactly one outcome, or is forwarded
+        to its home; those behind it are for the next plan.
         """
         batch = Batch(self.machine, self.settings, self.sagas, self.command_places, self.sampler, after)
-        for received in internal:
-            batch.take_internal(received)
-        for record in records:
-            batch.take_record(record)
+        internal_taken = batch.take(internal, batch.take_internal)
+        records_taken = batch.take(records, batch.take_record)
+        taken = records if records_taken == len(records) else records[:records_taken]
         # In the order of the log, so the last one of each partition stays.
-        last_offsets = dict(zip(map(_place, records), map(_offset, records), strict=True))
-        return batch.to_plan({place: offset + 1 for place, offset in last_offsets.items()}, now_ms)
+        last_offsets = dict(zip(map(_place, taken), map(_offset, taken), strict=True))
+        next_offsets = {place: offset + 1 for place, offset in last_offsets.items()}
+        return batch.to_plan(next_offsets, now_ms, records_taken=records_taken, internal_taken=internal_taken)
 
     def confirm(self, plan: BatchPlan) -> None:
         """The plan's transaction has been committed: make it true in memory."""

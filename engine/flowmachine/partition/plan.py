@@ -58,6 +58,9 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """The times of the records that made a saga or moved one."""
     traced: list[Step] = []
     """For traces; empty unless somebody wants them."""
+    records_taken: int = 0
+    internal_taken: int = 0
+    """How many inputs it has taken; those that would have made it too large are left for the next one."""
 
     @property
     def is_empty(self) -> bool:

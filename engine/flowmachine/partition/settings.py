@@ -5,6 +5,10 @@ from typing import final
 
 import msgspec
 
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+"""What a batch writes is in memory several times until it is committed, and a slow broker must be able to take it
+before the transaction's time is up."""
+
 
 @final
 class PartitionSettings(msgspec.Struct, frozen=True):
@@ -19,6 +23,8 @@ class PartitionSettings(msgspec.Struct, frozen=True):
     """Channel id to the topics that its commands go to; channels that are not Kafka are absent."""
     retention_finished_ms: int
     record_bytes_max: int
+    batch_bytes_max: int = BATCH_BYTES_MAX
+    """A batch ends with the input that makes it this large."""
     is_read_through: bool = False
     """Events of sagas that are not known wait until a store has been asked."""
     has_command_ids: bool = False

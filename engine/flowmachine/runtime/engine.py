@@ -181,6 +181,7 @@ class Engine:
             retention_finished_ms=self._settings.retention_finished_ms,
             is_read_through=self._read_through is not None,
             record_bytes_max=self._settings.record_bytes_max,
+            batch_bytes_max=self._settings.batch.bytes_max,
             has_command_ids=self._settings.has_command_ids,
         )
         return PartitionTask(

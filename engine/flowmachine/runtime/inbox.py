@@ -2,19 +2,28 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from flowmachine.core.inputs import Input
 from flowmachine.wire.log import InputRecord
 
+_value: Callable[[InputRecord], bytes | None] = attrgetter("value")
+
 
 class Inbox:
-    """Bounded: readers wait while two batches are already there, so a slow log slows the reading."""
+    """Bounded: readers wait while two batches are already there, so a slow log slows the reading.
 
-    def __init__(self, records_max: int) -> None:
+    A batch has `records_max` records, or fewer whose values have `bytes_max` bytes.
+    """
+
+    def __init__(self, records_max: int, bytes_max: int) -> None:
         self._records_max = records_max
+        self._bytes_max = bytes_max
         self._records: deque[Sequence[InputRecord]] = deque()
         self._count = 0
+        self._bytes = 0
+        """Of the records' values."""
         self._internal: list[Input] = []
         self._error: BaseException | None = None
         self._is_closed = False
@@ -32,28 +41,32 @@ class Inbox:
         await self._has_room.wait()
         self._records.append(records)
         self._count += len(records)
-        if self._count >= self._records_max:
-            self.full.set()
-        if self._count >= 2 * self._records_max:
-            self._has_room.clear()
-        self._changed.set()
+        self._bytes += _size(records)
+        self._update()
 
     def put_internal(self, received: Input) -> None:
         """Add an input from inside the engine; it goes before the records."""
         self._internal.append(received)
-        self._changed.set()
+        self._update()
+
+    def put_back(self, records: Sequence[InputRecord], internal: Sequence[Input]) -> None:
+        """Return what the latest `take` gave and the batch has no room for: it comes first again."""
+        if records:
+            self._records.appendleft(records)
+            self._count += len(records)
+            self._bytes += _size(records)
+        self._internal[:0] = internal
+        self._update()
 
     def fail(self, error: BaseException) -> None:
         """Make `wait` raise."""
         self._error = error
-        self._changed.set()
-        self.full.set()
+        self._update()
 
     def close(self) -> None:
         """Make `wait` return False from now on."""
         self._is_closed = True
-        self._changed.set()
-        self.full.set()
+        self._update()
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait for work, or for the time to pass; False: the inbox is closed. Raises what a reader ran into."""
@@ -73,7 +86,7 @@ class Inbox:
         return not self._count and not self._internal
 
     def take(self) -> tuple[list[InputRecord], list[Input]]:
-        """What is there, up to one batch."""
+        """What is there, up to one batch by its count."""
         records: list[InputRecord] = []
         while self._records and len(records) < self._records_max:
             chunk, room = self._records.popleft(), self._records_max - len(records)
@@ -81,11 +94,26 @@ class Inbox:
             if len(chunk) > room:
                 self._records.appendleft(chunk[room:])
         self._count -= len(records)
+        self._bytes -= _size(records)
         internal, self._internal = self._internal, []
-        if self._error is None and not self._is_closed:  # else the next `wait` must hear of it at once
-            if not self._records:
-                self._changed.clear()
-            if self._count < self._records_max:
-                self.full.clear()
-        self._has_room.set()
+        self._update()
         return records, internal
+
+    def _update(self) -> None:
+        """Tell those who wait, by what is there now. An error or the end is heard of at once."""
+        batches = max(self._count / self._records_max, self._bytes / self._bytes_max)
+        is_over = self._error is not None or self._is_closed
+        _signal(self._changed, is_over or not self.is_empty)
+        _signal(self.full, is_over or batches >= 1)
+        _signal(self._has_room, batches < 2)
+
+
+def _size(records: Sequence[InputRecord]) -> int:
+    return sum(map(len, filter(None, map(_value, records))))
+
+
+def _signal(event: asyncio.Event, is_set: bool) -> None:
+    if is_set:
+        event.set()
+    else:
+        event.clear()

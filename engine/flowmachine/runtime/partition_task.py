@@ -24,6 +24,7 @@ from flowmachine.core.saga import OutboxEntry, Saga
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError, TransientError
 from flowmachine.partition.partition import Partition
 from flowmachine.partition.plan import BatchPlan
+from flowmachine.partition.settings import BATCH_BYTES_MAX
 from flowmachine.ports import Clock, Log, Observer, PartitionLog, Source, Tracer, Transaction
 from flowmachine.runtime.backoff import backoff
 from flowmachine.runtime.delivery import Delivery
@@ -48,10 +49,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """Bounds of a batch: at most `records_max` records; under load it gathers for `linger_ms`."""
+    """Bounds of a batch: at most `records_max` records, fewer large ones; under load it gathers for `linger_ms`."""
 
-    records_max: int = 1000
+    records_max: int = 2000
     linger_ms: int = 5
+    bytes_max: int = BATCH_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,6 @@ class _Commit:
     """A batch on its way into the log."""
 
     plan: BatchPlan
-    records: int
     task: asyncio.Task["_Committed"]
 
 
@@ -97,7 +98,7 @@ class PartitionTask:
         self._delivery = delivery
         self._read_through = read_through
         self._tracer = tracer
-        self._inbox = Inbox(batch.records_max)
+        self._inbox = Inbox(batch.records_max, batch.bytes_max)
         self._stopping = asyncio.Event()
         self._restored_to = 0
         self._settled = 0
@@ -160,7 +161,9 @@ class PartitionTask:
             pass
 
     async def _run_opened(self) -> None:
-        self._inbox = Inbox(self._batch.records_max)  # first: `reopen` may come at any time from here on
+        self._inbox = Inbox(
+            self._batch.records_max, self._batch.bytes_max
+        )  # first: `reopen` may come at any time from here on
         self._settled = 0
         log = await self._log.open_partition(self.number)
         readers: list[asyncio.Task[None]] = []
@@ -236,9 +239,10 @@ class PartitionTask:
                 records, internal = self._inbox.take()
                 after = under_way.plan if under_way is not None else None
                 plan = self.partition.plan(records, internal, self._clock(), after=after)
+                self._inbox.put_back(records[plan.records_taken :], internal[plan.internal_taken :])
                 if under_way is not None:
                     await self._finish(log, under_way)
-                under_way = self._start_commit(log, plan, len(records))
+                under_way = self._start_commit(log, plan)
                 await _either(under_way.task, self._inbox.full)
                 if under_way.task.done():
                     await self._finish(log, under_way)
@@ -257,7 +261,7 @@ class PartitionTask:
         if now - self._committed_at < GATHER_WITHIN_SECONDS and not self._inbox.full.is_set():
             await asyncio.sleep(self._batch.linger_ms / 1000)
 
-    def _start_commit(self, log: PartitionLog, plan: BatchPlan, records: int) -> "_Commit":
+    def _start_commit(self, log: PartitionLog, plan: BatchPlan) -> "_Commit":
         async def commit() -> _Committed:
             loop = asyncio.get_running_loop()
             started = loop.time()
@@ -267,7 +271,7 @@ class PartitionTask:
             self._committed_at = loop.time()
             return _Committed(self._committed_at - started, self._clock())
 
-        return _Commit(plan, records, asyncio.create_task(commit()))
+        return _Commit(plan, asyncio.create_task(commit()))
 
     async def _finish(self, log: PartitionLog, commit: "_Commit") -> None:
         """Wait for a commit and make its plan true in memory. Raises what the log ran into; the plan is then void."""
@@ -276,7 +280,7 @@ class PartitionTask:
         self._restored_to = max(self._restored_to, log.restored_to)  # only now: what is not in memory must be read
         if not commit.plan.is_empty:
             self._report(commit.plan, committed)
-        self._settled += commit.records
+        self._settled += commit.plan.records_taken
 
     def _report(self, plan: BatchPlan, committed: _Committed) -> None:
         self._observer.committed(self.number, plan, committed.seconds, committed.at_ms)

@@ -6,13 +6,14 @@ import pytest
 
 from flowmachine.errors import TransientError
 from flowmachine.runtime.inbox import Inbox
-from tests.support.builders import event_record
+from tests.support.builders import event_record, resumed
 
 FOR_EVER = 60.0
+BYTES_MAX = 1_000_000
 
 
 async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:
-    inbox = Inbox(2)
+    inbox = Inbox(2, BYTES_MAX)
     records = [event_record("step", offset=offset) for offset in range(3)]
     await inbox.put_records(records)
     assert await inbox.wait(FOR_EVER)
@@ -23,7 +24,7 @@ async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:
 
 
 async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once() -> None:
-    inbox = Inbox(2)
+    inbox = Inbox(2, BYTES_MAX)
     await inbox.put_records([event_record("step")])
     assert await inbox.wait(FOR_EVER)
     inbox.fail(TransientError("the log is away"))
@@ -34,10 +35,41 @@ async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once
 
 
 async def test_an_end_between_wait_and_take_is_seen_by_the_next_wait_at_once() -> None:
-    inbox = Inbox(2)
+    inbox = Inbox(2, BYTES_MAX)
     await inbox.put_records([event_record("step")])
     assert await inbox.wait(FOR_EVER)
     inbox.close()
     inbox.take()
     async with asyncio.timeout(5):
         assert not await inbox.wait(FOR_EVER)
+
+
+async def test_what_a_batch_has_no_room_for_comes_first_again() -> None:
+    inbox = Inbox(4, BYTES_MAX)
+    records = [event_record("step", offset=offset) for offset in range(6)]
+    first, second = resumed(saga_id="first"), resumed(saga_id="second")
+    await inbox.put_records(records)
+    inbox.put_internal(first)
+    inbox.put_internal(second)
+    taken, internal = inbox.take()
+    inbox.put_back(taken[1:], internal[1:])
+    assert inbox.full.is_set()
+    assert inbox.take() == (records[1:5], [second])
+    assert not inbox.full.is_set()
+    assert inbox.take() == (records[5:], [])
+
+
+async def test_readers_wait_behind_two_batches_of_large_records_too() -> None:
+    inbox = Inbox(1_000, 1_000)
+    large = event_record("step", {"text": "x" * 1_000})
+    await inbox.put_records([large])
+    assert inbox.full.is_set()
+    await inbox.put_records([large])
+    waiting = asyncio.create_task(inbox.put_records([large]))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    taken, _ = inbox.take()
+    inbox.put_back(taken[1:], [])  # one is on its way, one is left
+    async with asyncio.timeout(5):
+        await waiting
+    assert len(inbox.take()[0]) == 2
