@@ -36,6 +36,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     "throughput.ratio": Target("at least", 0.75, first=0.5),
     "throughput.ratio_2": Target("at least", 0.75),
+    "throughput.ratio_each": Target("at least", 0.75, first=0.5),
     "journey.exactlyOnce_p50": Target("at most", 80),
     "journey.exactlyOnce_p99": Target("at most", 200),
     "journey.atLeastOnce_p50": Target("at most", 30),

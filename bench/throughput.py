@@ -1,4 +1,6 @@
-"""Throughput: events per second that are committed, engine and pass-throughs in turn, with one process and with two.
+"""Throughput: events per second that are committed, engine and pass-throughs in turn.
+
+One process has all partitions, or each of two has two of them, or only one: that is how the operator deploys engines.
 
 The programs run and wait; the events are appended in one transaction, so that they see none before all are there, and
 nobody else is at work from then on. First come all first events of all sagas, then all second ones, then all third
@@ -185,19 +187,23 @@ async def measure_throughput(
 
 async def run(sizes: Sizes, lab: Lab) -> list[Figure]:
     """Measure, as figures."""
-    amounts = [Amounts(sizes.throughput_sagas, processes) for processes in (1, 2)]
+    shares = ((1, PARTITIONS), (2, PARTITIONS), (2, 2))
+    amounts = [Amounts(sizes.throughput_sagas, processes, partitions) for processes, partitions in shares]
     return build_figures(await measure_throughput(lab, amounts, (*PROGRAMS, "compressing"), rounds=sizes.rounds))
 
 
 def build_figures(rounds: Sequence[ThroughputRound]) -> list[Figure]:
-    """Rates, their ratio, and what a thousand events cost: with one process, and with two."""
+    """Rates, their ratio, and what a thousand events cost: with one process, with two, with a partition for each."""
     figures: list[Figure] = []
-    for processes in sorted({one.processes for one in rounds}):
+    for share in sorted({(one.processes, one.partitions) for one in rounds}):
         # The names of one process are older than the others. The texts are short: the table is to fit a terminal.
+        processes, partitions = share
         is_one = processes == 1
         suffix, count = ("", "") if is_one else (f"_{processes}", f"{processes} ")
+        if processes == partitions:  # as the operator deploys engines
+            suffix, count = "_each", f"{partitions} partitions, {count}"
         engine, bare, compressing = (
-            [one for one in rounds if one.processes == processes and one.program == program]
+            [one for one in rounds if (one.processes, one.partitions) == share and one.program == program]
             for program in (*PROGRAMS, "compressing")
         )
         engine_text, bare_text = (f"{count}{name}{'' if is_one else 's'}" for name in ("engine", "pass-through"))

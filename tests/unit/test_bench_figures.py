@@ -11,11 +11,13 @@ def a_round(program: ProgramName, rate: float, *, processes: int = 1, partitions
     return ThroughputRound(program, processes, partitions, rate, 0.02, 0.01, 1000, 90.0)
 
 
-def test_the_ratio_of_two_processes_is_a_figure_of_its_own() -> None:
+def test_the_ratios_of_two_processes_are_figures_of_their_own() -> None:
     rounds = [a_round("engine", 60), a_round("passthrough", 100), a_round("compressing", 120)]
     rounds += [a_round("engine", 80, processes=2), a_round("passthrough", 100, processes=2)]
     rounds += [a_round("compressing", 160, processes=2)]
+    rounds += [a_round(program, 50, processes=2, partitions=2) for program in ("engine", "passthrough", "compressing")]
     values = {figure.name: figure.value for figure in throughput.build_figures(rounds)}
+    assert values["throughput.ratio_each"] == 1.0
     assert (values["throughput.ratio"], values["throughput.ratio_2"]) == (0.6, 0.8)
     assert (values["throughput.ratio_compressing"], values["throughput.ratio_compressing_2"]) == (0.5, 0.5)
     assert values["throughput.engine_2"] == 80
