@@ -37,6 +37,13 @@ def _against(title: str, unit: str, ours: str, other: str, other_text: str) -> P
 PAIRS = (
     _against("Events per second", "", "throughput.engine", "throughput.passthrough", "pass-through"),
     _against("Events per second, 2 processes", "", "throughput.engine_2", "throughput.passthrough_2", "pass-through"),
+    _against(
+        "Events per second, a partition each",
+        "",
+        "throughput.engine_each",
+        "throughput.passthrough_each",
+        "pass-through",
+    ),
     _against("Whole sagas per second, 1 process", "", "loop.engine_1", "loop.floor_1", "hand-written"),
     _against("Whole sagas per second, 2 processes", "", "loop.engine_2", "loop.floor_2", "hand-written"),
     _against("Event to command, median", " ms", "latency.engine_p50", "latency.passthrough_p50", "pass-through"),
