@@ -20,10 +20,10 @@ class Inbox:
     def __init__(self, records_max: int, bytes_max: int) -> None:
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._records: deque[Sequence[InputRecord]] = deque()
+        self._chunks: deque[tuple[Sequence[InputRecord], int]] = deque()
+        """What was read at once, and the bytes of its values."""
         self._count = 0
         self._bytes = 0
-        """Of the records' values."""
         self._internal: list[Input] = []
         self._error: BaseException | None = None
         self._is_closed = False
@@ -39,9 +39,10 @@ class Inbox:
         """Add what a source has read; waits for room first."""
         self.received += len(records)
         await self._has_room.wait()
-        self._records.append(records)
+        size = _size(records)
+        self._chunks.append((records, size))
         self._count += len(records)
-        self._bytes += _size(records)
+        self._bytes += size
         self._update()
 
     def put_internal(self, received: Input) -> None:
@@ -52,9 +53,10 @@ class Inbox:
     def put_back(self, records: Sequence[InputRecord], internal: Sequence[Input]) -> None:
         """Return what the latest `take` gave and the batch has no room for: it comes first again."""
         if records:
-            self._records.appendleft(records)
+            size = _size(records)
+            self._chunks.appendleft((records, size))
             self._count += len(records)
-            self._bytes += _size(records)
+            self._bytes += size
         self._internal[:0] = internal
         self._update()
 
@@ -88,13 +90,16 @@ class Inbox:
     def take(self) -> tuple[list[InputRecord], list[Input]]:
         """What is there, up to one batch by its count."""
         records: list[InputRecord] = []
-        while self._records and len(records) < self._records_max:
-            chunk, room = self._records.popleft(), self._records_max - len(records)
-            records.extend(chunk[:room])
+        while self._chunks and len(records) < self._records_max:
+            (chunk, size), room = self._chunks.popleft(), self._records_max - len(records)
             if len(chunk) > room:
-                self._records.appendleft(chunk[room:])
+                chunk, rest = chunk[:room], chunk[room:]
+                rest_size = _size(rest)
+                self._chunks.appendleft((rest, rest_size))
+                size -= rest_size
+            records.extend(chunk)
+            self._bytes -= size
         self._count -= len(records)
-        self._bytes -= _size(records)
         internal, self._internal = self._internal, []
         self._update()
         return records, internal

@@ -73,3 +73,16 @@ async def test_readers_wait_behind_two_batches_of_large_records_too() -> None:
     async with asyncio.timeout(5):
         await waiting
     assert len(inbox.take()[0]) == 2
+
+
+async def test_bytes_of_what_has_been_taken_do_not_count_any_more() -> None:
+    inbox = Inbox(2, 1_000)
+    large, small = event_record("step", {"text": "x" * 1_000}), event_record("step")
+    await inbox.put_records([large, small, small])
+    assert inbox.full.is_set()
+    assert inbox.take() == ([large, small], [])
+    assert not inbox.full.is_set()
+    await inbox.put_records([large])
+    assert inbox.take() == ([small, large], [])
+    assert not inbox.full.is_set()
+    assert inbox.is_empty
