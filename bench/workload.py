@@ -186,10 +186,9 @@ def _rehearse_input(partition: Partition, key: bytes, topic: str, value: bytes, 
         reasons = "; ".join(unmatched.reason for unmatched in plan.unmatched)
         raise RoundFailedError(f"the example machine is no longer the one that the benchmark knows: {reasons}")
     partition.confirm(plan)
-    by_topic = {written.topic: written.value for written in plan.records}
-    saga = by_topic.pop(partition.settings.sagas_topic)
+    saga = plan.changed[key]
     assert saga is not None
-    return Written(next(iter(by_topic.values()), None), saga)
+    return Written(next((written.value for written in plan.records), None), saga)
 
 
 def idle_sagas(keys: Sequence[bytes], step: int = PAID) -> Iterator[tuple[bytes, bytes]]:

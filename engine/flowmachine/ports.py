@@ -23,7 +23,7 @@ from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.tracing import Step
 from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
 from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
-from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.log import InputRecord, OutputRecord, SagaRecords
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 TopicPartition = tuple[str, int]
@@ -32,10 +32,19 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @final
 class Transaction(msgspec.Struct, frozen=True):
-    """What becomes visible together: records, and for each input partition the first offset not yet processed."""
+    """What becomes visible together: records, and for each input partition the first offset not yet processed.
+
+    `sagas` go to the home partition's changelog, behind `records`.
+    """
 
     records: Sequence[OutputRecord]
     next_offsets: Mapping[TopicPartition, int]
+    sagas: SagaRecords = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self.records or self.sagas or self.next_offsets)
 
 
 @final

@@ -1,7 +1,6 @@
 """What every log keeps about restoring sagas from the changelog; part of `log_contract`."""
 
 from flowmachine.ports import Transaction
-from flowmachine.wire.log import OutputRecord
 from tests.contract.log_harness import HOME_PARTITIONS, LogHarness, restore_into, soon
 
 
@@ -9,7 +8,7 @@ class RestoreContract:
     """An engine that restores knows the latest committed state of its partition."""
 
     async def test_restore_gives_the_latest_committed_state(self, harness: LogHarness) -> None:
-        log, sagas = await harness.make_log(), harness.topics.sagas
+        log = await harness.make_log()
         partition_log = await soon(log.open_partition(0))
         steps: list[list[tuple[bytes, bytes | None]]] = [
             [(b"a", b"a1"), (b"b", b"b1"), (b"c", b"c1")],
@@ -18,9 +17,7 @@ class RestoreContract:
             [(b"b", b"b2"), (b"c", None)],
         ]
         for step in steps:
-            await soon(
-                partition_log.commit(Transaction([OutputRecord(sagas, key, value, 0) for key, value in step], {}))
-            )
+            await soon(partition_log.commit(Transaction([], {}, dict(step))))
         for reader in (log, await harness.make_log()):
             reopened = await soon(reader.open_partition(0))
             state: dict[bytes, bytes] = {}
@@ -28,32 +25,29 @@ class RestoreContract:
             assert state == {b"a": b"a4", b"b": b"b2"}
 
     async def test_restore_reads_its_own_partition_only(self, harness: LogHarness) -> None:
-        log, sagas = await harness.make_log(), harness.topics.sagas
+        log = await harness.make_log()
         for home in range(HOME_PARTITIONS):
             partition_log = await soon(log.open_partition(home))
-            record = OutputRecord(sagas, b"saga-%d" % home, b"state", home)
-            await soon(partition_log.commit(Transaction([record], {})))
+            await soon(partition_log.commit(Transaction([], {}, {b"saga-%d" % home: b"state"})))
         for home in range(HOME_PARTITIONS):
             state: dict[bytes, bytes] = {}
             await restore_into(await soon(log.open_partition(home)), state, 0)
             assert state == {b"saga-%d" % home: b"state"}
 
     async def test_restore_of_many_sagas_is_complete(self, harness: LogHarness) -> None:
-        log, sagas = await harness.make_log(), harness.topics.sagas
+        log = await harness.make_log()
         partition_log = await soon(log.open_partition(0))
         for start in range(0, 5_000, 1_000):
-            batch = [OutputRecord(sagas, b"%d" % n, b"state of %d" % n, 0) for n in range(start, start + 1_000)]
-            await soon(partition_log.commit(Transaction(batch, {})))
+            sagas = {b"%d" % n: b"state of %d" % n for n in range(start, start + 1_000)}
+            await soon(partition_log.commit(Transaction([], {}, sagas)))
         state: dict[bytes, bytes] = {}
         await restore_into(await soon(log.open_partition(0)), state, 0)
         assert state == {b"%d" % n: b"state of %d" % n for n in range(5_000)}
 
     async def test_restore_goes_on_where_an_earlier_one_ended(self, harness: LogHarness) -> None:
-        sagas = harness.topics.sagas
         first = await harness.make_log()
         first_opened = await soon(first.open_partition(0))
-        old = [OutputRecord(sagas, key, b"old", 0) for key in (b"a", b"b", b"c")]
-        await soon(first_opened.commit(Transaction(old, {})))
+        await soon(first_opened.commit(Transaction([], {}, dict.fromkeys((b"a", b"b", b"c"), b"old"))))
 
         kept: dict[bytes, bytes] = {}
         kept_opened = await soon(first.open_partition(0))
@@ -62,8 +56,7 @@ class RestoreContract:
         assert kept == {b"a": b"old", b"b": b"old", b"c": b"old"}
 
         other_opened = await soon((await harness.make_log()).open_partition(0))
-        news = [OutputRecord(sagas, b"a", b"new", 0), OutputRecord(sagas, b"b", None, 0)]
-        await soon(other_opened.commit(Transaction(news, {})))
+        await soon(other_opened.commit(Transaction([], {}, {b"a": b"new", b"b": None})))
 
         again = await soon(first.open_partition(0))
         read = await restore_into(again, kept, restored_to)
@@ -74,20 +67,19 @@ class RestoreContract:
 
     async def test_kept_state_with_own_commits_is_brought_up_to_date(self, harness: LogHarness) -> None:
         """Whether own commits count as restored is left open; that the state is right afterwards is not."""
-        log, sagas = await harness.make_log(), harness.topics.sagas
+        log = await harness.make_log()
         partition_log = await soon(log.open_partition(0))
         kept: dict[bytes, bytes] = {}
         await restore_into(partition_log, kept, 0)
         restored_to = partition_log.restored_to
-        await soon(partition_log.commit(Transaction([OutputRecord(sagas, b"a", b"1", 0)], {})))
-        await soon(partition_log.commit(Transaction([OutputRecord(sagas, b"b", b"1", 0)], {})))
+        await soon(partition_log.commit(Transaction([], {}, {b"a": b"1"})))
+        await soon(partition_log.commit(Transaction([], {}, {b"b": b"1"})))
         kept |= {b"a": b"1", b"b": b"1"}
         assert partition_log.restored_to >= restored_to
         restored_to = partition_log.restored_to
 
         other = await soon((await harness.make_log()).open_partition(0))
-        changes = [OutputRecord(sagas, b"a", None, 0), OutputRecord(sagas, b"c", b"1", 0)]
-        await soon(other.commit(Transaction(changes, {})))
+        await soon(other.commit(Transaction([], {}, {b"a": None, b"c": b"1"})))
         await restore_into(await soon(log.open_partition(0)), kept, restored_to)
         assert kept == {b"b": b"1", b"c": b"1"}
 

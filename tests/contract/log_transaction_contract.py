@@ -39,10 +39,10 @@ class TransactionContract:
                 Transaction(
                     [
                         OutputRecord(names.output, b"order", b"command", 2),
-                        OutputRecord(names.sagas, b"order", b"saga", 0),
                         OutputRecord(names.intake, b"other", b"forwarded", 1),
                     ],
                     {(names.input, 0): event.offset + 1},
+                    {b"order": b"saga"},
                 ),
             ),
         )
@@ -89,8 +89,9 @@ class TransactionContract:
         (event,) = await fetch_count(source_of(former, names.input), 1)
         owner = await soon((await harness.make_log()).open_partition(0))
         lost = Transaction(
-            [OutputRecord(names.output, b"k", b"lost", 0), OutputRecord(names.sagas, b"k", b"lost", 0)],
+            [OutputRecord(names.output, b"k", b"lost", 0)],
             {(names.input, 0): event.offset + 1},
+            {b"k": b"lost"},
         )
         with pytest.raises(FencedError):
             await soon(former.commit(lost))
@@ -196,7 +197,7 @@ class TransactionContract:
         assert len(large) > 900_000
         partition_log = await soon(log.open_partition(0))
         records = [OutputRecord(names.output, b"k", large, 0), OutputRecord(names.output, b"k", large[::-1], 0)]
-        await soon(partition_log.commit(Transaction([*records, OutputRecord(names.sagas, b"k", large, 0)], {})))
+        await soon(partition_log.commit(Transaction(records, {}, {b"k": large})))
         assert values(await harness.read_committed(names.output)) == [large, large[::-1]]
         state: dict[bytes, bytes] = {}
         await restore_into(await soon(log.open_partition(0)), state, 0)

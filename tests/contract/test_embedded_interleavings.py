@@ -148,8 +148,7 @@ class Run:
         values = [record.value for record in records]
         assert values == model.inputs[partition][start:end]
         answers = [OutputRecord("out", record.key, record.value, partition) for record in records]
-        sagas = [OutputRecord("sagas", key, value, partition) for key, value in step.sagas.items()]
-        await owner.commit(Transaction([*answers, *sagas], {("in", partition): end}))
+        await owner.commit(Transaction(answers, {("in", partition): end}, step.sagas))
         model.handled[partition] = end
         model.answers[partition] += model.inputs[partition][start:end]
         for key, value in step.sagas.items():
@@ -162,9 +161,9 @@ class Run:
         former = self.owners[step.partition]
         log = await self._add_log() if step.is_other_engine else self.logs[-1]
         self.owners[step.partition] = await log.open_partition(step.partition)
-        lost = [OutputRecord("out", b"k", b"lost", step.partition), OutputRecord("sagas", b"a", None, step.partition)]
+        lost = [OutputRecord("out", b"k", b"lost", step.partition)]
         try:
-            await former.commit(Transaction(lost, {("in", step.partition): 10_000}))
+            await former.commit(Transaction(lost, {("in", step.partition): 10_000}, {b"a": None}))
         except FencedError:
             return
         raise AssertionError("the former owner could still commit")

@@ -150,7 +150,7 @@ async def test_waiting_fetch_ends_when_the_log_stops(tmp_path: Path) -> None:
     with pytest.raises(TransientError):
         await soon(waiting)
     with pytest.raises(TransientError):
-        await partition_log.commit(Transaction([OutputRecord(NAMES.sagas, b"order", b"saga", 0)], {}))
+        await partition_log.commit(Transaction([], {}, {b"order": b"saga"}))
 
 
 async def test_topic_for_messages_cannot_hold_sagas(harness: EmbeddedHarness) -> None:

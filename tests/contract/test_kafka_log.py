@@ -129,12 +129,12 @@ async def test_the_intake_s_end_is_behind_an_open_transaction_too(
 
 async def test_a_restore_makes_a_bounded_number_of_records_at_once(harness: KafkaHarness) -> None:
     """One fetch of a compressed changelog holds more of them than memory may have room for."""
-    log, sagas = await harness.make_log(), harness.topics.sagas
+    log = await harness.make_log()
     partition_log = await soon(log.open_partition(0))
     total = 2 * UNPACKED_RECORDS_MAX + 1
     for start in range(0, total, 2_000):
-        batch = [OutputRecord(sagas, b"%d" % n, b"{}", 0) for n in range(start, min(start + 2_000, total))]
-        await soon(partition_log.commit(Transaction(batch, {})))
+        sagas = {b"%d" % n: b"{}" for n in range(start, min(start + 2_000, total))}
+        await soon(partition_log.commit(Transaction([], {}, sagas)))
     reopened = await soon(log.open_partition(0))
     counts = [len(records) async for records in reopened.restore(0)]
     assert (sum(counts), max(counts)) == (total, UNPACKED_RECORDS_MAX)

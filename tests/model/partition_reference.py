@@ -26,6 +26,7 @@ from tests.support.builders import (
     state,
     transition,
     without_state,
+    written_by,
 )
 from tests.support.strategies import refuse_bad
 
@@ -80,7 +81,7 @@ class FakeLog:
     def commit(self, partition: int, epoch: int, plan: BatchPlan, at_ms: int) -> None:
         if epoch != self.epochs[partition]:
             raise FencedError("another host has opened the partition")
-        for written in plan.records:
+        for written in written_by(plan, partition):
             self.append(written, at_ms)
         for place, next_offset in plan.next_offsets.items():
             assert next_offset > self.committed[place], "an offset never goes back"

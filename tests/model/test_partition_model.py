@@ -35,7 +35,7 @@ from tests.model.partition_reference import (
     OpenPartition,
     Reference,
 )
-from tests.support.builders import EVENTS, INTAKE, NOW_MS, SAGAS, UNMATCHED, new_partition, recount
+from tests.support.builders import EVENTS, INTAKE, NOW_MS, SAGAS, UNMATCHED, new_partition, recount, written_by
 
 ROUNDS_MAX = 200
 """Batches until nothing is left to do; each held event takes one."""
@@ -231,7 +231,7 @@ class PartitionHosts(RuleBasedStateMachine):
             self.reference.take_internal(self.machine, partition, received)
         for record in records:
             self.reference.take_record(self.machine, partition, record)
-        for written in plan.records:
+        for written in written_by(plan, partition):
             if written.topic == SAGAS and written.value is None:
                 assert written.key is not None
                 self.reference.expire(written.key, self.now_ms)

@@ -18,6 +18,7 @@ from tests.support.builders import (
     recount,
     resumed,
     without_state,
+    written_by,
 )
 from tests.support.strategies import heavy, machines, record_lists, splits
 
@@ -31,7 +32,7 @@ def run(whole: Machine, batches: Iterable[list[StoredRecord]]) -> tuple[Partitio
 
 def written(plans: Iterable[BatchPlan]) -> list[OutputRecord]:
     """All that others see, in order, without the sagas in between."""
-    return [each for plan in plans for each in plan.records if each.topic != SAGAS]
+    return [each for plan in plans for each in written_by(plan) if each.topic != SAGAS]
 
 
 @heavy
@@ -66,7 +67,7 @@ def test_every_record_has_exactly_one_outcome_and_what_is_refused_is_kept(
     assert plan.forwarded == 0  # one partition: everything is at home
     assert plan.outcomes.total() == len(records)
     refused = [noted for noted in plan.unmatched if noted.outcome.value != "duplicate"]
-    kept = [each for each in plan.records if each.topic == UNMATCHED]
+    kept = [each for each in written_by(plan) if each.topic == UNMATCHED]
     assert [dict(each.headers)["flowmachine-origin"].decode() for each in kept] == [noted.origin for noted in refused]
     assert len({noted.origin for noted in plan.unmatched}) == len(plan.unmatched)
     expected_next = {(each.topic, each.partition): each.offset + 1 for each in records}
@@ -90,7 +91,7 @@ def test_dropped_transactions_and_restarts_leave_no_trace(
             partition = restarted(whole, log)
         plan = plan_and_confirm(partition, batch)
         plans.append(plan)
-        log += [each for each in plan.records if each.topic == SAGAS]
+        log += [each for each in written_by(plan) if each.topic == SAGAS]
         if fate == "restart after":
             partition = restarted(whole, log)
     assert partition.sagas._records == steady.sagas._records

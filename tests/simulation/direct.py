@@ -9,8 +9,8 @@ import msgspec
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import FlowMachineError, TransientError
 from flowmachine.ports import Transaction
-from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY, Journal, decode_journal, encode_journal, split_direct
-from flowmachine.wire.log import OutputRecord
+from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY, Journal, decode_journal, encode_journal, may_repeat
+from flowmachine.wire.log import OutputRecord, as_output
 from tests.simulation.broker import Place
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
@@ -87,7 +87,7 @@ class SettlingPartitionLog(SimulatedPartitionLog):
 
     async def commit(self, transaction: Transaction) -> None:
         self._raise_failure()
-        if not (transaction.records or transaction.next_offsets):
+        if transaction.is_empty:
             return
         if not self.is_direct or not await self._commit_directly(transaction):
             await self.commit_transaction(transaction)
@@ -102,23 +102,22 @@ class SettlingPartitionLog(SimulatedPartitionLog):
             async with self._transaction:
                 self._raise_failure()
                 late = self._late | dict(transaction.next_offsets)
-                await super().commit(Transaction(transaction.records, late))
+                await super().commit(Transaction(transaction.records, late, transaction.sagas))
         except BaseException:  # it may have happened or not: no offset of before may be committed behind it
             self._failure = self._failure or TransientError("the transaction before has not ended")
             raise
         self._late = {place: offset for place, offset in self._late.items() if offset > late.get(place, -1)}
 
     async def _commit_directly(self, transaction: Transaction) -> bool:
-        names = self._names
-        split = split_direct(transaction.records, sagas_topic=names.sagas, output_topics=names.outputs)
-        if split is None or len(transaction.records) > BATCH_RECORDS_MAX:
+        names, commands = self._names, list(transaction.records)
+        size = len(commands) + len(transaction.sagas)
+        if not may_repeat(commands, names.outputs) or size > BATCH_RECORDS_MAX:
             return False
-        sagas, commands = split
         offsets = self._late | dict(transaction.next_offsets)
         positions = [(*place, offset) for place, offset in offsets.items() if place != self._changelog]
-        journal = OutputRecord(names.sagas, JOURNAL_KEY, encode_journal(Journal(positions, commands)), self._home)
+        batch = {**transaction.sagas, JOURNAL_KEY: encode_journal(Journal(positions, commands))}
         try:
-            end = await self.write_direct([*sagas, journal], commands)
+            end = await self.write_direct(as_output(batch, names.sagas, self._home), commands)
         except BaseException:  # the journal must not be overwritten before its commands have been sent
             self._failure = self._failure or TransientError("the batch before has not ended")
             raise

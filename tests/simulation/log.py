@@ -13,7 +13,7 @@ from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import TransientError
 from flowmachine.ports import Assignment, Source, Topics, Transaction
 from flowmachine.wire.journal import is_control
-from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.log import InputRecord, OutputRecord, as_output
 from tests.simulation.broker import Broker, BrokerTransaction, Place
 from tests.simulation.network import Network
 
@@ -147,7 +147,7 @@ class SimulatedPartitionLog:
     async def commit(self, transaction: Transaction) -> None:
         if self.is_closed:
             raise TransientError("this home partition has been closed")
-        if not (transaction.records or transaction.next_offsets):
+        if transaction.is_empty:
             return
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
@@ -161,7 +161,7 @@ class SimulatedPartitionLog:
             lambda: self._network.request(f"begin {home}", lambda: broker.begin(home, self._epoch))
         )
         batches: dict[Place, list[OutputRecord]] = {}
-        for record in transaction.records:
+        for record in (*transaction.records, *as_output(transaction.sagas, self._names.sagas, home)):
             partition = record.partition
             if partition is None:
                 partition = java_murmur2(record.key or b"", len(broker.partitions[record.topic]))

@@ -12,13 +12,15 @@ import msgspec
 
 from flowmachine.core import decide
 from flowmachine.core.actions import Decision, Outcome
-from flowmachine.core.definition import HookError, Machine, State
+from flowmachine.core.definition import CustomizerBuilder, HookError, Machine, State
 from flowmachine.core.inputs import EventReceived
 from flowmachine.core.saga import Saga
 from flowmachine.partition import sagas as partition_sagas
-from flowmachine.partition.batch import Batch
 from flowmachine.partition.partition import Partition
 from flowmachine.partition.sagas import PartitionSagas
+from flowmachine.ports import Transaction
+from flowmachine.runtime import partition_task
+from flowmachine.wire.log import SagaRecords
 from tests.simulation.direct import SettlingPartitionLog
 from tests.simulation.log import SimulatedPartitionLog
 from tests.simulation.mutations import Mutation
@@ -81,15 +83,15 @@ def a_command_whose_hook_failed_is_left_out() -> Iterator[None]:
 
 
 def an_event_whose_merge_hook_failed_is_dropped() -> AbstractContextManager[object]:
-    merge = decide._merge
+    merge = decide._merge_by_hook
 
-    def merge_or_keep(machine: Machine, saga: Saga, received: EventReceived) -> Any:
+    def merge_or_keep(customizer: CustomizerBuilder, saga: Saga, received: EventReceived) -> Any:
         try:
-            return merge(machine, saga, received)
+            return merge(customizer, saga, received)
         except HookError:
             return saga.metadata
 
-    return patch.object(decide, "_merge", merge_or_keep)
+    return patch.object(decide, "_merge_by_hook", merge_or_keep)
 
 
 def events_do_not_wait_for_a_command_that_is_held() -> AbstractContextManager[object]:
@@ -134,14 +136,11 @@ def a_saga_is_forgotten_with_commands_in_its_outbox() -> AbstractContextManager[
 
 
 def a_saga_is_forgotten_in_memory_only() -> AbstractContextManager[object]:
-    to_plan = Batch.to_plan
+    def without_tombstones(records: Any, next_offsets: Any, sagas: SagaRecords) -> Transaction:
+        kept = {key: value for key, value in sagas.items() if value is not None}
+        return Transaction(records, next_offsets, kept)
 
-    def without_tombstones(self: Batch, *arguments: Any) -> Any:
-        plan = to_plan(self, *arguments)
-        kept = [record for record in plan.records if record.value is not None]
-        return msgspec.structs.replace(plan, records=kept)
-
-    return patch.object(Batch, "to_plan", without_tombstones)
+    return patch.object(partition_task, "Transaction", without_tombstones)
 
 
 def what_a_batch_forgets_does_not_count_for_the_next() -> AbstractContextManager[object]:

@@ -33,7 +33,7 @@ from flowmachine.partition.partition import Partition
 from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.settings import PartitionSettings
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
-from flowmachine.wire.log import Headers, StoredRecord
+from flowmachine.wire.log import Headers, OutputRecord, StoredRecord, as_output
 from flowmachine.wire.message import encode_message
 from flowmachine.wire.record import decode_saga, encode_saga
 
@@ -296,6 +296,11 @@ def recount(partition: Partition) -> dict[str, int]:
         name = get_saga(partition, key.decode()).current_state
         counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def written_by(plan: BatchPlan, partition: int = 0) -> list[OutputRecord]:
+    """All records of a plan, in the order in which they are written."""
+    return [*plan.records, *as_output(plan.changed, SAGAS, partition)]
 
 
 def commands_of(plan: BatchPlan, topics: Iterable[str] = (COMMANDS, "audit-a", "audit-b")) -> list[tuple[str, str]]:

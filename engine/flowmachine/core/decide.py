@@ -30,7 +30,18 @@ import msgspec
 
 from flowmachine.core.actions import Decision, HookFailure, Outcome, SendCommand
 from flowmachine.core.adopt import decide_loaded
-from flowmachine.core.definition import BusinessEvent, Command, HookError, Machine, PayloadText, SagaId, State, StateId
+from flowmachine.core.definition import (
+    Command,
+    CustomizerBuilder,
+    Frame,
+    HookError,
+    Machine,
+    PayloadText,
+    SagaId,
+    State,
+    StateId,
+    event_frame,
+)
 from flowmachine.core.inputs import CommandDelivered, CommandFailed, Create, EventReceived, Input, Loaded, Resumed
 from flowmachine.core.merge import merge_deep
 from flowmachine.core.payload import decode_payload, encode_payload, merge_into
@@ -56,9 +67,9 @@ looping."""
 
 def decide(machine: Machine, saga: Saga | None, received: Input) -> Decision:
     """What `received` does to `saga` (None: no saga of that id) under `machine`. Never raises for any input."""
+    if type(received) is EventReceived:  # first, as nearly all are
+        return _decide_event(machine, saga, received)
     match received:
-        case EventReceived():
-            return _decide_event(machine, saga, received)
         case Create():
             return _decide_create(machine, saga, received)
         case CommandDelivered() | CommandFailed():
@@ -92,25 +103,27 @@ def _decide_event(machine: Machine, saga: Saga | None, received: EventReceived) 
         problem = transition.check(received.payload)
         if problem is not None:
             return Decision(Outcome.INVALID_PAYLOAD, saga, reason=problem)
-    try:
-        metadata = _merge(machine, saga, received)
-    except HookError as error:
-        held = msgspec.structs.replace(saga, hold=Hold(str(error), machine.revision))
-        failure = HookFailure(None, is_side_command=False, reason=str(error))
-        return _hold_event(held, received, str(error), (failure,))
+    if machine.customize is None:
+        metadata = merge_into(saga.metadata, received.payload, machine.merge)
+    else:
+        try:
+            metadata = _merge_by_hook(machine.customize, saga, received)
+        except HookError as error:
+            held = msgspec.structs.replace(saga, hold=Hold(str(error), machine.revision))
+            failure = HookFailure(None, is_side_command=False, reason=str(error))
+            return _hold_event(held, received, str(error), (failure,))
     at = format_timestamp(received.received_at_ms)
     if at < saga.updated_at:
         at = saga.updated_at
     target = machine.states[transition.target_state]
-    return _enter(machine, received.saga_id, saga, target, received.label, transition.business_event, metadata, at)
+    entered = _enter(machine, saga, target, received.label, transition.frame, metadata, at)
+    return _send(machine, received.saga_id, entered, target, target.commands, Outcome.ADVANCED)
 
 
-def _merge(machine: Machine, saga: Saga, received: EventReceived) -> PayloadText:
+def _merge_by_hook(build: CustomizerBuilder, saga: Saga, received: EventReceived) -> PayloadText:
     if not received.payload:
         return saga.metadata
-    if machine.customize is None:
-        return merge_into(saga.metadata, received.payload, machine.merge)
-    customize = machine.customize(received.saga_id, received.received_at_ms)
+    customize = build(received.saga_id, received.received_at_ms)
     return encode_payload(merge_deep(decode_payload(saga.metadata), received.payload, customize))
 
 
@@ -144,7 +157,7 @@ def _decide_resumed(machine: Machine, saga: Saga | None, received: Resumed) -> D
 
 def _send_held_command(machine: Machine, saga: Saga, state: State, received: Resumed) -> Decision:
     """The current state's command as this machine has it; it may also have none any more."""
-    earlier = _earlier_revisions(machine, saga)
+    earlier = saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision)
     freed = msgspec.structs.replace(
         saga, seq=saga.seq + 1, revision=machine.revision, hold=None, earlier_revisions=earlier
     )
@@ -193,7 +206,9 @@ def _decide_create(machine: Machine, saga: Saga | None, received: Create) -> Dec
         held=() if saga is None else saga.held,
         trace=received.trace,
     )
-    return _enter(machine, received.saga_id, unborn, initial, machine.creation_event, None, metadata, at)
+    event = machine.creation_event
+    entered = _enter(machine, unborn, initial, event, event_frame(event, None), metadata, at)
+    return _send(machine, received.saga_id, entered, initial, initial.commands, Outcome.CREATED)
 
 
 def _decide_settled(saga: Saga | None, received: CommandDelivered | CommandFailed) -> Decision:
@@ -211,45 +226,32 @@ def _decide_settled(saga: Saga | None, received: CommandDelivered | CommandFaile
     return Decision(Outcome.SETTLED, msgspec.structs.replace(saga, seq=saga.seq + 1, outbox=outbox, updated_at=at))
 
 
-def _earlier_revisions(machine: Machine, saga: Saga) -> tuple[str, ...]:
-    return saga.earlier_revisions if saga.revision == machine.revision else add_revision(saga, saga.revision)
-
-
 def _enter(
-    machine: Machine,
-    saga_id: SagaId,
-    saga: Saga,
-    target: State,
-    event: str,
-    business_event: BusinessEvent | None,
-    metadata: PayloadText,
-    at: str,
-) -> Decision:
+    machine: Machine, saga: Saga, target: State, event: str, frame: Frame, metadata: PayloadText, at: str
+) -> Saga:
+    revision, business_state = machine.revision, target.business_state
     # By position, in the order of the fields: naming sixteen of them takes five times as long, on every step.
-    entered = Saga(
+    return Saga(
         RECORD_VERSION,
         saga.seq + 1,
-        machine.revision,
+        revision,
         target.id,
         event,
-        target.business_state.id,
-        target.business_state.description,
+        business_state.id,
+        business_state.description,
         saga.associated_entity_id,
         saga.created_at,
         at,
         metadata,
-        append_history(saga.history, event, business_event, target, at),
+        append_history(saga.history, frame, target.frame, at),
         target.is_final,
         saga.outbox,
         saga.held,
         None,
-        _earlier_revisions(machine, saga),
+        saga.earlier_revisions if saga.revision == revision else add_revision(saga, saga.revision),
         saga.timers,
         saga.trace,
     )
-    commands = target.side_commands if target.command is None else (target.command, *target.side_commands)
-    outcome = Outcome.CREATED if is_awaited(saga) else Outcome.ADVANCED
-    return _send(machine, saga_id, entered, target, commands, outcome)
 
 
 def _send(

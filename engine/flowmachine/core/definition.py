@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NewType, final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 if TYPE_CHECKING:
     from flowmachine.core.saga import Saga
@@ -46,7 +47,15 @@ Customizer = Callable[[Any, Any], Any]
 `merge.UNDEFINED` stands for an old value that is not there. Neither argument is changed.
 """
 
+CustomizerBuilder = Callable[[SagaId, int], Customizer]
+"""Makes the customizer for a saga and the time of its event."""
+
+Frame = tuple[bytes, bytes]
+"""The JSON text of a history's entry before and after its time, and the end of the array."""
+
 BusinessId = int | str
+
+_encode = msgspec.json.Encoder().encode
 
 
 @final
@@ -63,6 +72,18 @@ class BusinessEvent(msgspec.Struct, frozen=True, gc=False):
 
     id: BusinessId
     description: str
+
+
+def event_frame(event: str, business_event: BusinessEvent | None) -> Frame:
+    """An event's entry in a history."""
+    before = b'{"event":%b,"timestamp":"' % _encode(event)
+    if business_event is None:
+        return before, b'"}]'
+    business = b'"businessEventId":%b,"businessEventDescription":%b' % (
+        _encode(business_event.id),
+        _encode(business_event.description),
+    )
+    return before, b'",%b}]' % business
 
 
 @final
@@ -87,6 +108,11 @@ class Transition(msgspec.Struct, frozen=True):
     target_state: StateId
     business_event: BusinessEvent | None
     check: PayloadCheck | None
+    frame: Frame = (b"", b"")
+    """Its event in a history; follows from the rest."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "frame", event_frame(self.input_event, self.business_event))
 
 
 @final
@@ -100,6 +126,19 @@ class State(msgspec.Struct, frozen=True):
     command: Command | None
     side_commands: tuple[Command, ...]
     transitions: Mapping[str, Transition]
+    frame: Frame = (b"", b"")
+    """Its entry in a history; follows from the rest."""
+    commands: tuple[Command, ...] = ()
+    """All commands, the state's own first; follows from the rest."""
+
+    def __post_init__(self) -> None:
+        business = b'"businessStateId":%b,"businessStateDescription":%b' % (
+            _encode(self.business_state.id),
+            _encode(self.business_state.description),
+        )
+        force_setattr(self, "frame", (b'{"state":%b,"timestamp":"' % _encode(self.id), b'",%b}]' % business))
+        own = () if self.command is None else (self.command,)
+        force_setattr(self, "commands", (*own, *self.side_commands))
 
 
 @final
@@ -112,8 +151,8 @@ class Machine(msgspec.Struct, frozen=True):
     creation_event: str
     states: Mapping[StateId, State]
     merge: MetadataMerge
-    customize: Callable[[SagaId, int], Customizer] | None = None
-    """For metadata that a hook merges: the customizer for a saga and the time of its event, for `merge_deep`."""
+    customize: CustomizerBuilder | None = None
+    """For metadata that a hook merges, by `merge_deep`."""
 
     @property
     def has_hooks(self) -> bool:

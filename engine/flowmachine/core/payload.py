@@ -22,6 +22,8 @@ def decode_payload(text: PayloadText) -> Payload:
 
 def merge_into(metadata: PayloadText, payload: Payload, merge: MetadataMerge) -> PayloadText:
     """Metadata with a payload merged into it."""
+    if not payload:
+        return metadata
     if merge is merge_shallow:  # values are replaced whole, so those of the metadata need not be looked into
         return msgspec.Raw(_encode(_decode_fields(metadata) | payload))
     return encode_payload(merge(_decode(metadata), payload))

@@ -7,12 +7,12 @@ Metadata and the past are kept as the JSON text that was written when they chang
 to the history without decoding it, and encodes metadata once for the commands and the record.
 """
 
-from functools import cache
 from typing import Any, final
 
 import msgspec
+from msgspec import Raw
 
-from flowmachine.core.definition import BusinessEvent, BusinessId, Payload, PayloadText, SagaId, State, StateId
+from flowmachine.core.definition import BusinessId, Frame, Payload, PayloadText, SagaId, StateId
 from flowmachine.core.trace import TraceContext
 
 RECORD_VERSION = 1
@@ -146,24 +146,17 @@ class _EventApplied(msgspec.Struct, gc=False):
     event: str
 
 
-_encode = msgspec.json.Encoder().encode
+_BUT_BRACKET = slice(-1)
+"""An array without its closing bracket, which a new entry brings along."""
 
 
-def append_history(
-    history: History, event: str, business_event: BusinessEvent | None, state: State, at: str
-) -> History:
+def append_history(history: History, event: Frame, state: Frame, at: str) -> History:
     """The history with one event and the state that it led to added at the end."""
-    entered = _state_frame(state.id, state.business_state.id, state.business_state.description)
-    if business_event is None:
-        applied = _event_frame(event, None, None)
-    else:
-        applied = _event_frame(event, business_event.id, business_event.description)
     time = at.encode()
-    # Without their closing brackets, which the new entries bring along.
-    states, events = bytes(history.states)[:-1], bytes(history.events)[:-1]
+    states, events = bytes(history.states)[_BUT_BRACKET], bytes(history.events)[_BUT_BRACKET]
     return History(
-        msgspec.Raw(b"".join((states, b"," if len(states) > 1 else b"", entered[0], time, entered[1]))),
-        msgspec.Raw(b"".join((events, b"," if len(events) > 1 else b"", applied[0], time, applied[1]))),
+        Raw(b"".join((states, b"," if len(states) > 1 else b"", state[0], time, state[1]))),
+        Raw(b"".join((events, b"," if len(events) > 1 else b"", event[0], time, event[1]))),
     )
 
 
@@ -185,25 +178,3 @@ def history_labels(history: History) -> list[str]:
 def history_length(history: History) -> int:
     """How many states it has."""
     return len(msgspec.json.decode(history.states, type=list[msgspec.Raw]))
-
-
-Frame = tuple[bytes, bytes]
-"""An entry's JSON text before and after its time, and the end of the array.
-
-A machine has few of them, and they are part of every step.
-"""
-
-
-@cache
-def _state_frame(state: str, business_id: BusinessId, description: str) -> Frame:
-    business = b'"businessStateId":%b,"businessStateDescription":%b' % (_encode(business_id), _encode(description))
-    return b'{"state":%b,"timestamp":"' % _encode(state), b'",%b}]' % business
-
-
-@cache
-def _event_frame(event: str, business_id: BusinessId | None, description: str | None) -> Frame:
-    before = b'{"event":%b,"timestamp":"' % _encode(event)
-    if business_id is None:
-        return before, b'"}]'
-    business = b'"businessEventId":%b,"businessEventDescription":%b' % (_encode(business_id), _encode(description))
-    return before, b'",%b}]' % business

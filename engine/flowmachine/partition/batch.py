@@ -5,7 +5,6 @@ A saga that moves several times in a batch is written once.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import TypeVar, final
 
 import msgspec
@@ -67,6 +66,7 @@ class Batch:
         self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
         self.pending_expired = after.expired_count if after is not None else 0
         self.records: list[OutputRecord] = []
+        self.next_offsets: dict[tuple[str, int], int] = {}
         self.changed: dict[bytes, bytes | None] = {}
         self.steps: list[tuple[Outcome, str | None, str, str]] = []
         """Outcome, state before (None: a new saga), state after, latest event: counted all at once at the end."""
@@ -93,18 +93,13 @@ class Batch:
             take_one(one)
         return len(inputs)
 
-    def to_plan(
-        self, next_offsets: dict[tuple[str, int], int], now_ms: int, *, records_taken: int, internal_taken: int
-    ) -> BatchPlan:
+    def to_plan(self, now_ms: int, *, records_taken: int, internal_taken: int) -> BatchPlan:
         """The plan, with sagas that finished long ago taken out."""
-        settings = self.settings
         expired_count = self._expire(now_ms)
         entered = self._count_steps()
-        topic, partition = repeat(settings.sagas_topic), repeat(settings.partition)
-        self.records += map(OutputRecord, topic, self.changed, self.changed.values(), partition)
         return BatchPlan(
             records=self.records,
-            next_offsets=next_offsets,
+            next_offsets=self.next_offsets,
             records_taken=records_taken,
             internal_taken=internal_taken,
             changed=self.changed,
@@ -126,9 +121,10 @@ class Batch:
 
     def take_record(self, record: InputRecord) -> None:
         """Decide a record of the log."""
-        key, settings = record.key, self.settings
+        key, settings, topic = record.key, self.settings, record.topic
+        self.next_offsets[topic, record.partition] = record.offset + 1
         if not key:
-            if record.topic == self.settings.intake_topic and is_reread(record):
+            if topic == settings.intake_topic and is_reread(record):
                 return
             self._refuse(record, Outcome.MALFORMED, "the record has no key; the key must be the saga id")
             return
@@ -136,13 +132,12 @@ class Batch:
             self._refuse(record, Outcome.TOO_LARGE, f"more than {settings.record_bytes_max} bytes")
             return
         saga = self._load(key)
-        is_intake = record.topic == settings.intake_topic
-        if saga is None and not is_intake:
-            partition = home(key, settings.home_partitions)
-            if partition != settings.partition:
+        is_intake = topic == settings.intake_topic
+        if saga is None:
+            if not is_intake and (partition := home(key, settings.home_partitions)) != settings.partition:
                 self._forward(record, partition)
                 return
-        if saga is not None and (saga.held or saga.hold):  # before anything is said about the record: order is kept
+        elif saga.held or saga.hold:  # before anything is said about the record: order is kept
             saga = self._resume(key, saga, record.timestamp)
         try:
             received = _decode_input(record, key, is_intake=is_intake)
@@ -204,16 +199,14 @@ class Batch:
         for failure in decision.failures:
             state = decision.saga.current_state if decision.saga is not None else ""
             self.failed_hooks.append(FailedHook(received.saga_id[:_NAME_LENGTH_MAX], state, failure))
-        place = None if self.sampler is None else find_place(self.sampler, received, record, saga, decision)
-        if decision.outcome in CHANGING:
-            excess = self._apply(key, saga, decision, () if place is None else encode_trace_context(place.context))
-            if excess:
-                decision = Decision(Outcome.TOO_LARGE, saga, reason=excess)
-        if place is not None and self.sampler is not None:
-            if decision.outcome is Outcome.TOO_LARGE:  # the saga's next change will have the place that this one had
-                place = find_place(self.sampler, received, record, saga, decision)
-            self.traced += make_steps(place, received, record, saga, decision)
-        return decision
+        if self.sampler is None:
+            return self._apply(key, saga, decision)
+        place = find_place(self.sampler, received, record, saga, decision)
+        applied = self._apply(key, saga, decision, encode_trace_context(place.context))
+        if applied is not decision:  # the saga's next change will have the place that this one had
+            place = find_place(self.sampler, received, record, saga, applied)
+        self.traced += make_steps(place, received, record, saga, applied)
+        return applied
 
     def _without_room(self, key: bytes, saga: Saga | None, received: Input, refused: Decision) -> Decision:
         """What becomes of an input from inside the engine whose result would make a record that is too large."""
@@ -225,48 +218,49 @@ class Batch:
         hold = Hold(refused.reason, self.machine.revision, saga.hold.command)
         kept = msgspec.structs.replace(saga, seq=saga.seq + 1, hold=hold)
         held = Decision(Outcome.HELD, kept, reason=refused.reason)
-        return refused if self._apply(key, saga, held) else held
+        return held if self._apply(key, saga, held) is held else refused
 
-    def _apply(self, key: bytes, before: Saga | None, decision: Decision, trace: Headers = ()) -> str:
-        """Take over a decision that changes a saga; returns why that cannot be, in one sentence."""
+    def _apply(self, key: bytes, before: Saga | None, decision: Decision, trace: Headers = ()) -> Decision:
+        """Take over what a decision changes; returns it, or that its records would be too large."""
         saga = decision.saga
-        assert saga is not None
+        if saga is None or decision.outcome not in CHANGING:
+            return decision
         value = encode_saga(saga)
-        largest = len(value)
-        records = self.records
-        count_before, size = len(records), len(value)
-        headers = trace
+        size = len(value)
+        settings, records = self.settings, self.records
+        count_before, headers = len(records), trace
         for number, command in enumerate(decision.commands):
             text = encode_command(command.label, command.payload)
-            if len(text) > largest:
-                largest = len(text)
-            if self.settings.has_command_ids:
+            if settings.has_command_ids:
                 headers = (*trace, *command_headers(key, saga.seq, number))
             for topic, partition in self.command_places[command.channel]:
                 records.append(OutputRecord(topic, key, text, partition, headers))
                 size += len(text)
-        if len(key) + largest > self.settings.record_bytes_max:
-            del records[count_before:]
-            return f"it would make a record of {len(key) + largest} bytes; at most {self.settings.record_bytes_max} fit"
+        if len(key) + size > settings.record_bytes_max:  # all together; now each of them
+            largest = len(key) + max([len(value), *(len(record.value or b"") for record in records[count_before:])])
+            if largest > settings.record_bytes_max:
+                del records[count_before:]
+                reason = f"it would make a record of {largest} bytes; at most {settings.record_bytes_max} fit"
+                return Decision(Outcome.TOO_LARGE, before, reason=reason)
         self.size += size
-        was_in = before.current_state if before is not None else None
-        self.steps.append((decision.outcome, was_in, saga.current_state, saga.latest_event))
+        self.steps.append(
+            (decision.outcome, None if before is None else before.current_state, saga.current_state, saga.latest_event)
+        )
         self._put(key, before, saga, value)
-        return ""
+        return decision
 
     def _put(self, key: bytes, before: Saga | None, saga: Saga, value: bytes) -> None:
         """Note a changed saga, and what its change means for memory."""
-        if before is None and key in self.changed:  # an awaited saga that was given up in this batch comes again
-            self.state_changes[""] -= 1
+        was = before
+        if was is None:
+            was = saga
+            if key in self.changed:  # an awaited saga that was given up in this batch comes again
+                self.state_changes[""] -= 1
         self.changed[key] = value
-        if self.awaited:
-            self.awaited.pop(key.decode(), None)
-        if is_awaited(saga):
-            self.awaited[key.decode()] = None
-        if saga.outbox or (before is not None and before.outbox):
-            self.outboxes[key.decode()] = saga.outbox
-        if saga.held or saga.hold or (before is not None and (before.held or before.hold)):
+        if saga.held or saga.hold or was.held or was.hold or self.awaited:
             self._put_held(key, before, saga)
+        if saga.outbox or was.outbox:
+            self.outboxes[key.decode()] = saga.outbox
         if saga.is_final:
             self.finished.append((parse_timestamp(saga.updated_at), key))
 
@@ -283,12 +277,13 @@ class Batch:
         return entered
 
     def _put_held(self, key: bytes, before: Saga | None, saga: Saga) -> None:
+        """Note a saga that waits for something, or may have done so."""
+        saga_id = key.decode()
         if before is not None:
             self.held_changes[before.current_state] -= _is_held(before)
         self.held_changes[saga.current_state] += _is_held(saga)
-        self.resumable.pop(key.decode(), None)
-        if can_resume(self.machine, saga):
-            self.resumable[key.decode()] = None
+        _set(self.resumable, saga_id, is_in=can_resume(self.machine, saga))
+        _set(self.awaited, saga_id, is_in=is_awaited(saga))
 
     def _forward(self, record: InputRecord, partition: int) -> None:
         headers = (*trace_headers(record.headers), (ORIGIN_HEADER, format_origin(record).encode()))
@@ -363,6 +358,13 @@ class Batch:
 
 def _is_held(saga: Saga) -> bool:
     return bool(saga.held or saga.hold)
+
+
+def _set(ordered: dict[str, None], saga_id: str, *, is_in: bool) -> None:
+    """Put a saga at the end of an ordered set, or take it out."""
+    ordered.pop(saga_id, None)
+    if is_in:
+        ordered[saga_id] = None
 
 
 def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:

@@ -5,7 +5,6 @@ records ─► plan() ─► BatchPlan ─► one transaction ─► confirm()
 """
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from flowmachine.core.decide import can_resume
 from flowmachine.core.definition import ChannelId, Machine
@@ -18,8 +17,6 @@ from flowmachine.partition.settings import PartitionSettings
 from flowmachine.partition.tracing import Sampler
 from flowmachine.wire.log import InputRecord
 from flowmachine.wire.record import decode_saga, is_awaited_record
-
-_place, _offset = attrgetter("topic", "partition"), attrgetter("offset")
 
 
 class Partition:
@@ -56,11 +53,7 @@ class Partition:
         batch = Batch(self.machine, self.settings, self.sagas, self.command_places, self.sampler, after)
         internal_taken = batch.take(internal, batch.take_internal)
         records_taken = batch.take(records, batch.take_record)
-        taken = records if records_taken == len(records) else records[:records_taken]
-        # In the order of the log, so the last one of each partition stays.
-        last_offsets = dict(zip(map(_place, taken), map(_offset, taken), strict=True))
-        next_offsets = {place: offset + 1 for place, offset in last_offsets.items()}
-        return batch.to_plan(next_offsets, now_ms, records_taken=records_taken, internal_taken=internal_taken)
+        return batch.to_plan(now_ms, records_taken=records_taken, internal_taken=internal_taken)
 
     def confirm(self, plan: BatchPlan) -> None:
         """The plan's transaction has been committed: make it true in memory."""

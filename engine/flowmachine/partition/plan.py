@@ -36,8 +36,10 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """Everything one transaction makes visible, and what becomes true in memory once it has."""
 
     records: list[OutputRecord]
+    """What it writes besides sagas: commands, what it forwards, what it refuses."""
     next_offsets: dict[tuple[str, int], int]
     changed: dict[bytes, bytes | None]
+    """Sagas by their keys, as the changelog gets them; None: forgotten."""
     state_changes: Counter[str]
     held_changes: Counter[str]
     finished: list[tuple[int, bytes]]
@@ -65,4 +67,4 @@ class BatchPlan(msgspec.Struct, frozen=True):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not self.records and not self.next_offsets
+        return not (self.records or self.changed or self.next_offsets)

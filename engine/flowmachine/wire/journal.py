@@ -40,20 +40,9 @@ def is_control(key: bytes | None) -> bool:
     return key is not None and key.startswith(_CONTROL)
 
 
-def split_direct(
-    records: Sequence[OutputRecord], *, sagas_topic: str, output_topics: Collection[str]
-) -> tuple[list[OutputRecord], list[OutputRecord]] | None:
-    """A batch's saga records and its commands; None if there is anything else, which must not be written twice."""
-    sagas: list[OutputRecord] = []
-    commands: list[OutputRecord] = []
-    for record in records:
-        if record.topic == sagas_topic:
-            sagas.append(record)
-        elif record.topic in output_topics:
-            commands.append(record)
-        else:
-            return None
-    return sagas, commands
+def may_repeat(records: Sequence[OutputRecord], output_topics: Collection[str]) -> bool:
+    """Whether all that a batch writes besides sagas are commands: nothing else may be written twice."""
+    return all(record.topic in output_topics for record in records)
 
 
 def encode_journal(journal: Journal) -> bytes:

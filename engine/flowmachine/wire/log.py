@@ -1,11 +1,13 @@
 """Records as a log has them: raw keys, values and headers, with their coordinates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 import msgspec
 
 Headers = Sequence[tuple[str, bytes]]
+SagaRecords = Mapping[bytes, bytes | None]
+"""Values of the `sagas` topic by their keys, one each; None is a tombstone."""
 
 
 class InputRecord(Protocol):
@@ -74,3 +76,8 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+def as_output(sagas: SagaRecords, topic: str, partition: int) -> list[OutputRecord]:
+    """The records of a home partition's changelog."""
+    return [OutputRecord(topic, key, value, partition) for key, value in sagas.items()]

@@ -5,7 +5,7 @@ anything but an object is refused.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import TypeVar, final
 
 import msgspec
@@ -18,6 +18,8 @@ T = TypeVar("T")
 COMMAND_ID_HEADER = "flowmachine-command-id"
 DEPTH_MAX = 200
 """Levels of nesting. JSON libraries recurse, so a bound of our own gives the same answer everywhere."""
+_SHALLOW_BYTES = 2 * DEPTH_MAX
+"""What is no longer than this is too short to be nested too deep."""
 
 
 @final
@@ -53,7 +55,7 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_message(value: bytes | None) -> Message:
     """The message in a record's value. Raises MalformedError."""
-    if value and len(value) <= 2 * DEPTH_MAX:  # too short to be nested too deep
+    if value and len(value) <= _SHALLOW_BYTES:
         try:
             return _decode_strictly(value)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -71,7 +73,7 @@ def encode_command(label: str, payload: PayloadText) -> bytes:
     return b"".join((_command_start(label), payload, b"}"))
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _command_start(label: str) -> bytes:
     return b'{"messageLabel":%b,"messagePayload":' % _encode(label)
 
@@ -93,7 +95,7 @@ def decode_json(decode: Callable[[bytes], T], value: bytes | None) -> T:
     """Decode untrusted bytes; every way to fail is a MalformedError with a sentence for people."""
     if not value:
         raise MalformedError("the value is empty")
-    if len(value) > 2 * DEPTH_MAX and value.count(b"[") + value.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+    if len(value) > _SHALLOW_BYTES and value.count(b"[") + value.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise MalformedError(f"nested more than {DEPTH_MAX} levels deep")
     try:
         return decode(value)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import cramjam
-import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches, create_batch, extend_batch
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches, build_changelog
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.wire.log import OutputRecord
 
@@ -32,46 +31,45 @@ def unpack(batches: Sequence[BatchBuilder]) -> list[tuple[bytes | None, bytes | 
 async def test_records_stand_in_the_batches_of_their_places() -> None:
     records = [
         OutputRecord("commands", b"a", b"1", 0),
-        OutputRecord("sagas", b"a", b"2", 0, (("h", b"v"),)),
+        OutputRecord("unmatched", b"a", b"2", 0, (("h", b"v"),)),
         OutputRecord("commands", b"b", b"3", 0),
-        OutputRecord("sagas", b"b", None, 0),
+        OutputRecord("unmatched", b"b", None, 0),
         OutputRecord("elsewhere", b"c", b"4"),
     ]
-    batches = await build_batches(records, "sagas", count_three, is_transactional=True)
+    batches = await build_batches(records, count_three, is_transactional=True)
     assert {place: unpack(of) for place, of in batches.items()} == {
         ("commands", 0): [(b"a", b"1", []), (b"b", b"3", [])],
-        ("sagas", 0): [(b"a", b"2", [("h", b"v")]), (b"b", None, [])],
+        ("unmatched", 0): [(b"a", b"2", [("h", b"v")]), (b"b", None, [])],
         ("elsewhere", java_murmur2(b"c", 3)): [(b"c", b"4", [])],
     }
 
 
-@pytest.mark.parametrize("topic", ["commands", "sagas"])
-async def test_what_does_not_fit_goes_into_more_batches(topic: str) -> None:
-    records = [OutputRecord(topic, b"%d" % number, b"x" * 300_000, 0) for number in range(8)]
-    (batches,) = (await build_batches(records, "sagas", count_three, is_transactional=True)).values()
-    assert [batch.record_count() for batch in batches] == [3, 3, 2]
-    assert all(batch.closed() for batch in batches), "one that stays open waits for more"
-    assert [key for key, _, _ in unpack(batches)] == [record.key for record in records]
+async def test_what_does_not_fit_goes_into_more_batches() -> None:
+    records = [OutputRecord("commands", b"%d" % number, b"x" * 300_000, 0) for number in range(8)]
+    (commands,) = (await build_batches(records, count_three, is_transactional=True)).values()
+    changelog = build_changelog({b"%d" % number: b"x" * 300_000 for number in range(8)}, is_transactional=True)
+    for batches in (commands, changelog):
+        assert [batch.record_count() for batch in batches] == [3, 3, 2]
+        assert all(batch.closed() for batch in batches), "one that stays open waits for more"
+        assert [key for key, _, _ in unpack(batches)] == [record.key for record in records]
 
 
 async def test_a_record_larger_than_a_batch_stands_alone() -> None:
     values = [b"1", b"x" * (BATCH_BYTES + 1), b"2"]
     records = [OutputRecord("commands", b"key", value, 0) for value in values]
-    (batches,) = (await build_batches(records, "sagas", count_three, is_transactional=True)).values()
+    (batches,) = (await build_batches(records, count_three, is_transactional=True)).values()
     assert [[value for _, value, _ in unpack([batch])] for batch in batches] == [[value] for value in values]
 
 
-async def test_only_the_changelog_is_compressed_and_as_fast_as_can_be() -> None:
+async def test_the_changelog_is_compressed_and_as_fast_as_can_be() -> None:
     values = [
         b'{"state":"paid","number":%d,"text":"%b"}' % (number * 7919, b"z" * (number % 50)) for number in range(2000)
     ]
-    sizes = {}
-    for topic in ("commands", "sagas"):
-        records = [OutputRecord(topic, b"key", value, 0, timestamp=1) for value in values]
-        (batch,) = (await build_batches(records, "sagas", count_three, is_transactional=True))[topic, 0]
-        sizes[topic] = len(batch._build())
-    batch = create_batch(is_changelog=False, is_transactional=True)
-    extend_batch(batch, iter([OutputRecord("commands", b"key", value, 0, timestamp=1) for value in values]))
-    whole = bytes(batch._build())
-    assert sizes["commands"] == len(whole)
-    assert sizes["sagas"] == 61 + len(bytes(cramjam.zstd.compress(whole[61:], level=1))), "header and records, level 1"
+    plain = [OutputRecord("commands", b"key%d" % number, value, 0) for number, value in enumerate(values)]
+    ((commands,),) = (await build_batches(plain, count_three, is_transactional=True)).values()
+    (changelog,) = build_changelog({each.key or b"": each.value for each in plain}, is_transactional=True)
+    assert unpack([changelog]) == unpack([commands])
+    compressed = bytes(changelog._build())[61:]  # behind the header
+    whole = bytes(cramjam.zstd.decompress(compressed))
+    assert len(whole) == len(bytes(commands._build())[61:])
+    assert compressed == bytes(cramjam.zstd.compress(whole, level=1))

@@ -30,6 +30,7 @@ from tests.support.builders import (
     new_partition,
     order_machine,
     state,
+    written_by,
 )
 
 COMMAND_PARTITIONS = 2
@@ -97,7 +98,7 @@ class Recording:
                 yield unread[start : start + records_max]
 
     def commit(self, partition: Partition, plan: BatchPlan) -> None:
-        for written in plan.records:
+        for written in written_by(plan, partition.settings.partition):
             self.write(written)
         self.committed |= plan.next_offsets
         partition.confirm(plan)
@@ -113,7 +114,7 @@ class Recording:
         """Have an engine apply records as they come, whatever the offsets say: what must never happen."""
         partition = self.partitions[0]
         plan = partition.plan(list(records), [], NOW_MS)
-        for written in plan.records:
+        for written in written_by(plan, partition.settings.partition):
             if keeps_commands or written.topic == SAGAS:
                 self.write(written)
         partition.confirm(plan)

@@ -27,6 +27,7 @@ from tests.support.builders import (
     small_machine,
     state,
     without_state,
+    written_by,
 )
 
 RETENTION_MS = 60_000
@@ -40,7 +41,7 @@ def finished(partition: Partition, *, key: bytes | str = KEY, at_ms: int = NOW_M
 
 
 def tombstones_of(plan: BatchPlan) -> list[bytes | None]:
-    return [each.key for each in plan.records if each.topic == SAGAS and each.value is None]
+    return [each.key for each in written_by(plan) if each.topic == SAGAS and each.value is None]
 
 
 def test_finished_saga_leaves_with_a_tombstone_once_its_time_is_up() -> None:
@@ -50,7 +51,7 @@ def test_finished_saga_leaves_with_a_tombstone_once_its_time_is_up() -> None:
     assert partition.plan([], [], NOW_MS + RETENTION_MS).is_empty
     assert partition.sagas.has_expired(DUE_MS - RETENTION_MS)
     plan = plan_and_confirm(partition, now_ms=DUE_MS)
-    assert plan.records == [OutputRecord(SAGAS, KEY, None, partition=0)]
+    assert written_by(plan) == [OutputRecord(SAGAS, KEY, None, partition=0)]
     assert not plan.is_empty
     assert KEY not in partition.sagas
     assert +partition.sagas.by_state == {}

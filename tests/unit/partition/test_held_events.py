@@ -26,6 +26,7 @@ from tests.support.builders import (
     plan_and_confirm,
     resumed,
     without_state,
+    written_by,
 )
 
 ORDERS = order_machine()
@@ -54,7 +55,7 @@ def test_event_is_held_in_the_record_and_not_kept_as_unmatched() -> None:
     partition = waiting()
     plan = plan_and_confirm(partition, [event_record("orderPrepared", {"a": 1})])
     assert plan.outcomes == {Outcome.HELD: 1}
-    assert [each.topic for each in plan.records] == [SAGAS]
+    assert [each.topic for each in written_by(plan)] == [SAGAS]
     assert (plan.unmatched, plan.resumable, plan.entered) == ([], [], {})
     assert [each.label for each in get_saga(partition).held] == ["orderPrepared"]
     assert +partition.sagas.by_state == {"preparing": 1}
@@ -65,7 +66,7 @@ def test_event_beyond_what_a_saga_may_hold_is_kept_as_unmatched() -> None:
     events = [event_record(f"event{number}", offset=number) for number in range(HELD_EVENTS_MAX + 1)]
     plan = plan_and_confirm(partition, events)
     assert plan.outcomes == {Outcome.HELD: HELD_EVENTS_MAX, Outcome.HELD_TOO_MANY: 1}
-    assert [each.value for each in plan.records if each.topic == UNMATCHED] == [events[-1].value]
+    assert [each.value for each in written_by(plan) if each.topic == UNMATCHED] == [events[-1].value]
 
 
 def test_saga_with_held_events_is_found_after_a_restart_with_a_machine_that_knows_its_state() -> None:
@@ -106,7 +107,7 @@ def test_held_event_that_changes_nothing_is_kept_with_its_content() -> None:
             "orderDelivered",
         )
     ]
-    (kept,) = (each for each in plan.records if each.topic == UNMATCHED)
+    (kept,) = (each for each in written_by(plan) if each.topic == UNMATCHED)
     assert (kept.key, kept.value) == (KEY, encode_message("orderDelivered", {"orderDelivered": True}))
     assert dict(kept.headers)["flowmachine-origin"] == origin.encode()
     assert dict(kept.headers)["flowmachine-reason"].startswith(b"held before: ")

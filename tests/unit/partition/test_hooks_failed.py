@@ -32,6 +32,7 @@ from tests.support.builders import (
     resumed,
     state,
     transition,
+    written_by,
 )
 
 
@@ -80,7 +81,7 @@ def under(whole: Machine, before: Partition) -> Partition:
 
 
 def payloads_of(plan: Any) -> list[Any]:
-    return [msgspec.json.decode(each.value) for each in plan.records if each.topic == COMMANDS]
+    return [msgspec.json.decode(each.value) for each in written_by(plan) if each.topic == COMMANDS]
 
 
 def test_saga_enters_its_state_and_waits_with_the_reason() -> None:
@@ -154,7 +155,7 @@ def test_same_machine_is_tried_once_when_an_engine_starts_and_changes_nothing() 
     assert partition.is_resumable(b"order-1")
     before = get_saga(partition)
     plan = plan_and_confirm(partition, internal=[resumed()])
-    assert (plan.records, plan.outcomes) == ([], {Outcome.DUPLICATE: 1})
+    assert (written_by(plan), plan.outcomes) == ([], {Outcome.DUPLICATE: 1})
     assert get_saga(partition) == before
     assert len(plan.failed_hooks) == 1
 
@@ -167,7 +168,7 @@ def test_another_broken_machine_says_its_own_reason_once() -> None:
     plan = plan_and_confirm(partition, [event_record("packed")])
     assert get_saga(partition).hold == Hold("still not", "r2", "pack")
     assert plan.outcomes == {Outcome.HELD: 2}
-    assert [each.topic for each in plan.records] == [SAGAS]
+    assert [each.topic for each in written_by(plan)] == [SAGAS]
 
 
 def test_machine_without_the_command_lets_the_saga_go() -> None:
@@ -286,4 +287,4 @@ def test_hook_sees_the_saga_in_its_new_state() -> None:
 def test_resumed_without_a_reason_changes_nothing(whole: Machine) -> None:
     partition = new_partition(whole)
     plan_and_confirm(partition, [create_record()])
-    assert plan_and_confirm(partition, internal=[resumed()]).records == []
+    assert written_by(plan_and_confirm(partition, internal=[resumed()])) == []

@@ -21,6 +21,7 @@ from tests.support.builders import (
     saga_after,
     small_machine,
     state,
+    written_by,
 )
 from tests.support.strategies import heavy, record_lists
 
@@ -88,7 +89,7 @@ def test_restart_finds_in_the_log_what_was_in_memory() -> None:
     log = []
     for number, batch in enumerate(batches):
         plan = plan_and_confirm(partition, batch, now_ms=10**15 * (number // 3))
-        log += [each for each in plan.records if each.topic == SAGAS]
+        log += [each for each in written_by(plan) if each.topic == SAGAS]
     restored = PartitionSagas()
     for each in log:
         restored.restore(each.key or b"", each.value)

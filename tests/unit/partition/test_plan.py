@@ -39,6 +39,7 @@ from tests.support.builders import (
     rest_machine,
     saga_after,
     small_machine,
+    written_by,
 )
 
 ORDERS = order_machine()
@@ -52,7 +53,7 @@ def memory_of(partition: Partition) -> Any:
 
 
 def topics_of(plan: BatchPlan) -> Counter[str]:
-    return Counter(each.topic for each in plan.records)
+    return Counter(each.topic for each in written_by(plan))
 
 
 def delivered(entry_id: str, *, saga_id: str = SAGA_ID) -> CommandDelivered:
@@ -65,7 +66,7 @@ def delivered(entry_id: str, *, saga_id: str = SAGA_ID) -> CommandDelivered:
 def test_creation_writes_the_command_and_the_saga_with_its_id_as_key() -> None:
     plan = new_partition().plan([create_record({"items": 2}, offset=7)], [], NOW_MS)
     expected = saga_after(ORDERS, metadata={"items": 2})
-    assert plan.records == [
+    assert written_by(plan) == [
         OutputRecord(COMMANDS, KEY, encode_message("executePayment", {"items": 2})),
         OutputRecord(SAGAS, KEY, encode_saga(expected), partition=0),
     ]
@@ -81,7 +82,7 @@ def test_saga_that_moves_several_times_is_written_once_and_all_its_commands_go_o
     assert commands_of(plan) == [(COMMANDS, "executePayment"), (COMMANDS, "prepareOrder"), (COMMANDS, "deliverOrder")]
     assert topics_of(plan) == {COMMANDS: 3, SAGAS: 1}
     assert decode_saga(plan.changed[KEY] or b"") == saga_after(ORDERS, *WAY_THROUGH)
-    assert plan.records[-1] == OutputRecord(SAGAS, KEY, plan.changed[KEY], partition=0)
+    assert written_by(plan)[-1] == OutputRecord(SAGAS, KEY, plan.changed[KEY], partition=0)
     assert plan.outcomes == {Outcome.CREATED: 1, Outcome.ADVANCED: 3}
     assert plan.state_changes == Counter(delivered=1)
     assert plan.finished == [(NOW_MS, KEY)]
@@ -105,7 +106,7 @@ def test_sagas_of_a_batch_do_not_mix() -> None:
     plan = plan_and_confirm(partition, records)
     assert decode_payload(get_saga(partition, "a").metadata) == {"who": "a", "n": 2}
     assert decode_payload(get_saga(partition, "b").metadata) == {"who": "b", "n": 1}
-    assert [(each.key, each.topic) for each in plan.records] == [
+    assert [(each.key, each.topic) for each in written_by(plan)] == [
         (b"a", COMMANDS),
         (b"b", COMMANDS),
         (b"b", COMMANDS),
@@ -141,7 +142,7 @@ def test_next_offsets_are_those_after_the_last_record_of_each_topic_partition() 
 def test_batch_without_anything_is_empty() -> None:
     plan = new_partition().plan([], [], NOW_MS)
     assert plan.is_empty
-    assert (plan.records, plan.next_offsets) == ([], {})
+    assert (written_by(plan), plan.next_offsets) == ([], {})
 
 
 def test_batch_whose_records_change_nothing_still_commits_their_offsets() -> None:
@@ -149,7 +150,7 @@ def test_batch_whose_records_change_nothing_still_commits_their_offsets() -> Non
     plan_and_confirm(partition, [create_record()])
     plan = partition.plan([create_record(offset=1)], [], NOW_MS)
     assert not plan.is_empty
-    assert (plan.records, plan.changed, plan.state_changes) == ([], {}, {})
+    assert (written_by(plan), plan.changed, plan.state_changes) == ([], {}, {})
     assert plan.next_offsets == {(INTAKE, 0): 2}
 
 
@@ -284,7 +285,7 @@ def test_unknown_saga_with_another_home_is_forwarded_as_it_came(value: bytes | N
         value, key=AWAY, partition=7, offset=42, at_ms=NOW_MS - 9, headers=(("flowmachine-input", b"create"),)
     )
     plan = partition.plan([came], [], NOW_MS)
-    assert plan.records == [
+    assert written_by(plan) == [
         OutputRecord(INTAKE, AWAY, value, 2, (("flowmachine-origin", f"{EVENTS}/7/42".encode()),), NOW_MS - 9)
     ]
     assert plan.forwarded == 1
@@ -305,7 +306,7 @@ def test_record_of_the_intake_is_never_forwarded() -> None:
 def test_forwarded_events_of_a_saga_keep_their_order() -> None:
     records = [event_record(label, key=AWAY, offset=number) for number, label in enumerate("abc")]
     plan = new_partition(home_partitions=4).plan(records, [], NOW_MS)
-    assert [each.value for each in plan.records] == [each.value for each in records]
+    assert [each.value for each in written_by(plan)] == [each.value for each in records]
 
 
 def test_forwarded_event_is_applied_where_its_saga_lives() -> None:

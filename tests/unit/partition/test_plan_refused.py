@@ -24,6 +24,7 @@ from tests.support.builders import (
     record,
     refuse_unless,
     small_machine,
+    written_by,
 )
 
 LIMIT = 200_000
@@ -39,7 +40,7 @@ def partition_with_everything() -> Partition:
 
 
 def kept_in(plan: BatchPlan) -> list[dict[str, bytes]]:
-    return [dict(each.headers) for each in plan.records if each.topic == UNMATCHED]
+    return [dict(each.headers) for each in written_by(plan) if each.topic == UNMATCHED]
 
 
 BAD: dict[str, tuple[StoredRecord, Outcome, str]] = {
@@ -68,7 +69,7 @@ def test_bad_input_has_one_outcome_and_is_kept_with_its_coordinates(name: str) -
     assert plan.outcomes == {outcome: 1}
     assert (plan.changed, plan.forwarded) == ({}, 0)
     assert plan.next_offsets == {(EVENTS, 3): 43}
-    (kept,) = plan.records
+    (kept,) = written_by(plan)
     assert (kept.topic, kept.partition) == (UNMATCHED, 0)
     headers = dict(kept.headers)
     assert headers["flowmachine-outcome"] == outcome.value.encode()
@@ -119,7 +120,7 @@ def test_duplicate_is_noted_but_not_kept(again: StoredRecord, reason: str) -> No
     plan_and_confirm(partition, [create_record()])
     plan = partition.plan([again], [], NOW_MS)
     assert plan.outcomes == {Outcome.DUPLICATE: 1}
-    assert plan.records == []
+    assert written_by(plan) == []
     assert reason in plan.unmatched[0].reason
 
 
@@ -143,7 +144,7 @@ def test_saga_id_that_is_not_utf8_can_be_noted() -> None:
 def test_record_that_is_there_to_be_committed_changes_nothing_else() -> None:
     partition = partition_with_everything()
     plan = plan_and_confirm(partition, [record(b"{}", key=None, topic=INTAKE, offset=9, headers=REREAD_HEADERS)])
-    assert (plan.records, plan.unmatched, plan.next_offsets) == ([], [], {(INTAKE, 0): 10})
+    assert (written_by(plan), plan.unmatched, plan.next_offsets) == ([], [], {(INTAKE, 0): 10})
     assert not plan.is_empty
     foreign = plan_and_confirm(partition, [record(b"{}", key=None, headers=REREAD_HEADERS)])
     assert [each.outcome for each in foreign.unmatched] == [Outcome.MALFORMED]

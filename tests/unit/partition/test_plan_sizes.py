@@ -28,6 +28,7 @@ from tests.support.builders import (
     resumed,
     saga_after,
     small_machine,
+    written_by,
 )
 
 SMALL_LIMIT = 5_000
@@ -38,7 +39,7 @@ def padded(field: str, bytes_: int = 1_900) -> dict[str, object]:
 
 
 def assert_all_fit(plan: BatchPlan, limit: int) -> None:
-    assert max(len(each.key or b"") + len(each.value or b"") for each in plan.records) <= limit
+    assert max(len(each.key or b"") + len(each.value or b"") for each in written_by(plan)) <= limit
 
 
 def test_event_that_would_make_too_large_a_saga_is_refused_and_the_others_of_the_batch_are_applied() -> None:
@@ -56,7 +57,7 @@ def test_event_that_would_make_too_large_a_saga_is_refused_and_the_others_of_the
     )
     plan = plan_and_confirm(partition, records)
     assert plan.outcomes == {Outcome.CREATED: 2, Outcome.ADVANCED: 4, Outcome.TOO_LARGE: 1}
-    assert [dict(each.headers)["flowmachine-outcome"] for each in plan.records if each.topic == UNMATCHED] == [
+    assert [dict(each.headers)["flowmachine-outcome"] for each in written_by(plan) if each.topic == UNMATCHED] == [
         b"too_large"
     ]
     assert "would make a record of" in plan.unmatched[0].reason
@@ -113,7 +114,7 @@ def test_held_event_whose_result_does_not_fit_leaves_the_saga_and_is_kept() -> N
     put_saga(partition, msgspec.structs.replace(saga, held=held))
     plan = plan_and_confirm(partition, [], [resumed()])
     assert plan.outcomes == {Outcome.TOO_LARGE: 1}
-    assert [each.value for each in plan.records if each.topic == UNMATCHED] == [encode_message("step", padded("a"))]
+    assert [each.value for each in written_by(plan) if each.topic == UNMATCHED] == [encode_message("step", padded("a"))]
     assert [each.label for each in get_saga(partition).held] == ["step"]
     assert plan.resumable == [SAGA_ID]
     assert plan_and_confirm(partition, [], [resumed()]).outcomes == {Outcome.ADVANCED: 1}

@@ -29,6 +29,7 @@ from tests.support.builders import (
     recount,
     saga_after,
     without_state,
+    written_by,
 )
 
 
@@ -51,7 +52,7 @@ def partition() -> Partition:
 def test_event_of_an_unknown_saga_waits_and_the_saga_is_asked_for(partition: Partition) -> None:
     plan = plan_and_confirm(partition, [event_record("orderPrepared")])
     assert (plan.awaited, dict(plan.outcomes), plan.unmatched) == ([SAGA_ID], {Outcome.HELD: 1}, [])
-    assert [record.topic for record in plan.records] == [SAGAS]
+    assert [record.topic for record in written_by(plan)] == [SAGAS]
     assert partition.is_awaited(KEY)
 
 
@@ -89,8 +90,8 @@ def test_saga_that_the_store_does_not_know_leaves_its_events_as_unmatched(partit
     plan_and_confirm(partition, numbered([event_record("orderPrepared"), event_record("orderDelivered")]))
     plan = plan_and_confirm(partition, internal=[loaded(None)])
     assert KEY not in partition.sagas
-    assert [record.topic for record in plan.records] == [UNMATCHED, UNMATCHED, SAGAS]
-    assert plan.records[-1].value is None
+    assert [record.topic for record in written_by(plan)] == [UNMATCHED, UNMATCHED, SAGAS]
+    assert written_by(plan)[-1].value is None
     assert [(entry.outcome, entry.label) for entry in plan.unmatched] == [
         (Outcome.UNKNOWN_SAGA, "orderPrepared"),
         (Outcome.UNKNOWN_SAGA, "orderDelivered"),

@@ -30,6 +30,7 @@ from tests.support.builders import (
     resumed,
     saga_after,
     without_state,
+    written_by,
 )
 
 TRACE = derive_trace_id(SAGA_ID)
@@ -57,7 +58,7 @@ def from_caller() -> Headers:
 def test_nobody_who_wants_no_traces_has_anything_of_them() -> None:
     plan = new_partition().plan([create_record(headers=from_caller()), event_record("paymentExecuted")], [], NOW_MS)
     assert plan.traced == []
-    assert all(not each.headers for each in plan.records)
+    assert all(not each.headers for each in written_by(plan))
 
 
 def test_ids_follow_from_the_saga_and_its_first_change_is_above_all_others() -> None:
@@ -65,7 +66,7 @@ def test_ids_follow_from_the_saga_and_its_first_change_is_above_all_others() -> 
     created, paid = plan.traced
     assert (created.place.context.traceparent, created.place.parent_id) == (f"00-{TRACE}-{span(1)}-01", "")
     assert (paid.place.context.traceparent, paid.place.parent_id) == (f"00-{TRACE}-{span(2)}-01", span(1))
-    assert sent_contexts(plan.records) == [created.place.context, paid.place.context]
+    assert sent_contexts(written_by(plan)) == [created.place.context, paid.place.context]
     assert (created.outcome, created.state_before, created.state, created.commands, created.at_ms) == (
         Outcome.CREATED,
         "",
@@ -124,7 +125,7 @@ def test_event_stands_below_the_context_that_its_service_passed_on() -> None:
     plan = partition.plan([event_record("paymentExecuted", headers=encode_trace_context(passed_on))], [], NOW_MS)
     (step,) = plan.traced
     assert (step.place.parent_id, step.place.link) == ("12" * 8, None)
-    assert sent_contexts(plan.records) == [TraceContext(f"00-{TRACE}-{span(2)}-01", "service=7")]
+    assert sent_contexts(written_by(plan)) == [TraceContext(f"00-{TRACE}-{span(2)}-01", "service=7")]
 
 
 def test_event_of_another_trace_is_linked() -> None:
@@ -138,7 +139,7 @@ def test_event_of_another_trace_is_linked() -> None:
 def test_trace_that_is_not_kept_has_no_steps_but_says_so_to_services() -> None:
     plan = traced(keeps=False).plan([create_record()], [], NOW_MS)
     assert plan.traced == []
-    assert sent_contexts(plan.records) == [TraceContext(f"00-{TRACE}-{span(1)}-00")]
+    assert sent_contexts(written_by(plan)) == [TraceContext(f"00-{TRACE}-{span(1)}-00")]
 
 
 @pytest.mark.parametrize(

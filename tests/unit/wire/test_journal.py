@@ -10,11 +10,10 @@ from flowmachine.wire.journal import (
     decode_journal,
     encode_journal,
     is_control,
-    split_direct,
+    may_repeat,
 )
 from flowmachine.wire.log import OutputRecord
 
-SAGA = OutputRecord("m.sagas", b"order-1", b"{}", 0)
 COMMAND = OutputRecord("commands", b"order-1", b"{}", None, (("flowmachine-command-id", b"order-1:1.0"),), 1_700)
 
 
@@ -43,8 +42,8 @@ def test_no_saga_has_the_key_of_a_control_record() -> None:
     "other", [OutputRecord("m.intake", b"order-2", b"{}", 1), OutputRecord("m.unmatched", b"", b"")]
 )
 def test_what_is_forwarded_or_kept_needs_a_transaction(other: OutputRecord) -> None:
-    assert split_direct([SAGA, COMMAND], sagas_topic="m.sagas", output_topics=["commands"]) == ([SAGA], [COMMAND])
-    assert split_direct([SAGA, other], sagas_topic="m.sagas", output_topics=["commands"]) is None
+    assert may_repeat([COMMAND, COMMAND], ["commands"])
+    assert not may_repeat([COMMAND, other], ["commands"])
 
 
 def test_what_is_no_journal_is_an_error_of_ours() -> None:

@@ -114,13 +114,13 @@ class EmbeddedPartitionLog(PartitionLog):
         """As `PartitionLog.commit`."""
         if not self._is_open:
             raise TransientError("this home partition has been closed")
-        if not (transaction.records or transaction.next_offsets):
+        if transaction.is_empty:
             return
         now_ms = self._clock()
         await self._worker.write(
             lambda store: store.commit(
                 transaction,
-                home_partition_id=self._sagas.partition_id,
+                changelog=self._sagas,
                 epoch=self._epoch,
                 group=self._group,
                 now_ms=now_ms,

@@ -15,7 +15,7 @@ from flowmachine.adapters.embedded.schema import Synchronous, open_database
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError
 from flowmachine.ports import TopicPartition, Transaction
-from flowmachine.wire.log import OutputRecord, StoredRecord
+from flowmachine.wire.log import OutputRecord, StoredRecord, as_output
 
 
 @final
@@ -171,16 +171,18 @@ class Store:
         self,
         transaction: Transaction,
         *,
-        home_partition_id: int,
+        changelog: Cursor,
         epoch: int,
         group: str,
         now_ms: int,
     ) -> None:
         """Records and offsets of the owner of a home partition. Raises FencedError if there is a newer owner."""
-        row = self.connection.execute("SELECT epoch FROM partitions WHERE id = ?", (home_partition_id,)).fetchone()
+        home = changelog.partition_id
+        row = self.connection.execute("SELECT epoch FROM partitions WHERE id = ?", (home,)).fetchone()
         if row[0] != epoch:
             raise FencedError(f"the home partition has been opened again (epoch {row[0]}, ours is {epoch})")
-        self.append(transaction.records, now_ms=now_ms)
+        sagas = as_output(transaction.sagas, changelog.topic, changelog.partition)
+        self.append([*transaction.records, *sagas], now_ms=now_ms)
         self.set_offsets(group, transaction.next_offsets)
 
     def append(self, records: Sequence[OutputRecord], *, now_ms: int) -> list[int]:

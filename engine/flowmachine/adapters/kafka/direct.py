@@ -5,7 +5,6 @@ changelog first (a fence) makes its epoch known there; from then on the broker r
 epoch of that id sends to this partition. So nobody can change a saga once another engine has restored it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -13,9 +12,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
 from flowmachine.adapters.kafka.errors import translated
-from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, create_batch, extend_batch
-from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY
-from flowmachine.wire.log import OutputRecord
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_changelog
+from flowmachine.wire.journal import FENCE_KEY
+from flowmachine.wire.log import SagaRecords
 
 
 class DirectProducer:
@@ -40,28 +39,22 @@ class DirectProducer:
             # option for that.
             manager: Any = getattr(self.client, "_txn_manager")  # noqa: B009
             manager.transactional_id = None
-        fence = self.build([OutputRecord(self._changelog.topic, FENCE_KEY, None)])
+        fence = self.build({FENCE_KEY: None})
         assert fence is not None
         with translated(f"fencing home partition {self._changelog.partition}"):
             await self.append(fence)
 
-    def build(self, records: Sequence[OutputRecord]) -> BatchBuilder | None:
+    def build(self, records: SagaRecords) -> BatchBuilder | None:
         """One record batch of all these; None if they do not fit."""
-        batch = create_batch(is_changelog=True, is_transactional=False)
-        return batch if extend_batch(batch, iter(records)) is None else None
+        batch, *others = build_changelog(records, is_transactional=False)
+        return None if others else batch
 
     async def append(self, builder: BatchBuilder) -> int:
         """Append a batch to the changelog; the offset behind it, once it is safe."""
         count = builder.record_count()
-        builder.close()
         sent = await self.client.send_batch(builder, self._changelog.topic, partition=self._changelog.partition)
         return int((await sent).offset) + int(count)
 
     async def stop(self) -> None:
         """Disconnect."""
         await stop_client(self.client)
-
-
-def journal_record(changelog: TopicPartition, journal: bytes) -> OutputRecord:
-    """The record that ends a batch."""
-    return OutputRecord(changelog.topic, JOURNAL_KEY, journal)

@@ -19,17 +19,16 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.producer import sender as aiokafka_sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from flowmachine.adapters.kafka.connection import KafkaConnection, stop_client
-from flowmachine.adapters.kafka.direct import DirectProducer, journal_record
+from flowmachine.adapters.kafka.direct import DirectProducer
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.adapters.kafka.offsets import find_offsets
-from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches
+from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches, build_changelog
 from flowmachine.adapters.kafka.source import FETCH_BYTES, UNPACKED_RECORDS_MAX, KafkaSource, consumer_arguments
 from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, TransientError
 from flowmachine.ports import Source, Topics, Transaction
-from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control, split_direct
+from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control, may_repeat
 from flowmachine.wire.log import InputRecord, OutputRecord
 
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -212,7 +211,7 @@ class KafkaPartitionLog:
     async def commit(self, transaction: Transaction) -> None:
         """As the port says."""
         self._raise_failure()
-        if not (transaction.records or transaction.next_offsets):
+        if transaction.is_empty:
             return
         if self._direct is None or not await self._commit_directly(self._direct, transaction):
             await self.commit_transaction(transaction)
@@ -226,7 +225,7 @@ class KafkaPartitionLog:
                     self._raise_failure()
                     moved = {TopicPartition(*place): offset for place, offset in transaction.next_offsets.items()}
                     late = self._late_offsets | moved
-                    await self._commit(transaction.records, late)
+                    await self._commit(transaction, late)
         except BaseException:  # it may have happened or not: no offset of before may be committed behind it
             self._failure = self._failure or TransientError("the transaction before has not ended")
             raise
@@ -236,28 +235,31 @@ class KafkaPartitionLog:
         if self._failure is not None:
             raise self._failure
 
-    async def _commit(self, records: Sequence[OutputRecord], offsets: Mapping[TopicPartition, int]) -> None:
+    async def _commit(self, transaction: Transaction, offsets: Mapping[TopicPartition, int]) -> None:
         producer = self._producer
         await producer.begin_transaction()
-        sent: list[asyncio.Future[Any]] = []
-        changelog_end = 0
-        for (topic, partition), batch in (await self._build_batches(records, is_transactional=True)).items():
-            sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
-            if (topic, partition) == self._changelog:
-                changelog_end = len(sent)
+        sent = await self._send(producer, transaction.records, is_transactional=True)
+        if transaction.sagas:
+            for builder in build_changelog(transaction.sagas, is_transactional=True):
+                sent.append(await producer.send_batch(builder, self._changelog.topic, partition=self._partition))
         if offsets:
             await producer.send_offsets_to_transaction(dict(offsets), self._context.group)
         # Every future: an unawaited failed produce would still be committed without its records.
         results = await asyncio.gather(*sent)
         await producer.commit_transaction()
-        if changelog_end:
-            self.restored_to = max(self.restored_to, results[changelog_end - 1].offset + 1)
+        if transaction.sagas:
+            self.restored_to = max(self.restored_to, results[-1].offset + 1)
 
-    async def _build_batches(
-        self, records: Sequence[OutputRecord], *, is_transactional: bool
-    ) -> dict[tuple[str, int], list[BatchBuilder]]:
-        changelog = self._changelog.topic
-        return await build_batches(records, changelog, self._count_partitions, is_transactional=is_transactional)
+    async def _send(
+        self, producer: AIOKafkaProducer, records: Sequence[OutputRecord], *, is_transactional: bool
+    ) -> list[asyncio.Future[Any]]:
+        """Hand records to a producer; they are safe once the futures are done."""
+        batches = await build_batches(records, self._count_partitions, is_transactional=is_transactional)
+        return [
+            await producer.send_batch(builder, topic, partition=partition)
+            for (topic, partition), builders in batches.items()
+            for builder in builders
+        ]
 
     async def _commit_directly(self, direct: DirectProducer, transaction: Transaction) -> bool:
         """Commit without a transaction, if the batch is small and has nothing but saga records and commands.
@@ -265,36 +267,27 @@ class KafkaPartitionLog:
         1. saga records and journal, as one record batch; 2. the commands. After an error or a cancellation in between
         the journal must not be overwritten: the partition has to be opened again.
         """
-        topics = self._context.topics
-        split = split_direct(transaction.records, sagas_topic=topics.sagas, output_topics=topics.outputs)
-        if split is None:
+        commands = transaction.records
+        if not may_repeat(commands, self._context.topics.outputs):
             return False
-        sagas, commands = split
         offsets = self._late_offsets | {TopicPartition(*key): at for key, at in transaction.next_offsets.items()}
         positions = [
             (place.topic, place.partition, offset) for place, offset in offsets.items() if place != self._changelog
         ]
-        journal = journal_record(self._changelog, encode_journal(Journal(positions, commands)))
-        batch = direct.build([*sagas, journal])
+        batch = direct.build({**transaction.sagas, JOURNAL_KEY: encode_journal(Journal(positions, commands))})
         if batch is None:
             return False
         try:
             with translated(f"committing to home partition {self._partition}"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                     end = await direct.append(batch)
-                    await self._send(direct.client, commands)
+                    await asyncio.gather(*await self._send(direct.client, commands, is_transactional=False))
         except BaseException:  # the journal must not be overwritten before its commands have been sent
             self._failure = self._failure or TransientError("the batch before has not ended")
             raise
         self._late_offsets |= offsets | {self._changelog: end}
         self.restored_to = max(self.restored_to, end)
         return True
-
-    async def _send(self, producer: AIOKafkaProducer, commands: Sequence[OutputRecord]) -> None:
-        sent: list[asyncio.Future[Any]] = []
-        for (topic, partition), batch in (await self._build_batches(commands, is_transactional=False)).items():
-            sent += [await producer.send_batch(builder, topic, partition=partition) for builder in batch]
-        await asyncio.gather(*sent)
 
     async def _commit_late_offsets(self) -> None:
         try:
