@@ -3,7 +3,7 @@
 A saga that moves several times in a batch is written once.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, final
 
@@ -68,8 +68,8 @@ class Batch:
         self.records: list[OutputRecord] = []
         self.next_offsets: dict[tuple[str, int], int] = {}
         self.changed: dict[bytes, bytes | None] = {}
-        self.steps: list[tuple[Outcome, str | None, str, str]] = []
-        """Outcome, state before (None: a new saga), state after, latest event: counted all at once at the end."""
+        self.steps: defaultdict[tuple[Outcome, str | None, str, str], int] = defaultdict(int)
+        """How often: outcome, state before (None: a new saga), state after, latest event."""
         self.outcomes: Counter[Outcome] = Counter()
         self.unmatched: list[Unmatched] = []
         self.failed_hooks: list[FailedHook] = []
@@ -87,8 +87,9 @@ class Batch:
 
     def take(self, inputs: Sequence[T], take_one: Callable[[T], None]) -> int:
         """Decide inputs in their order until the batch is large enough; returns how many."""
+        bytes_max = self.settings.batch_bytes_max
         for count, one in enumerate(inputs):
-            if self.size >= self.settings.batch_bytes_max:
+            if self.size >= bytes_max:
                 return count
             take_one(one)
         return len(inputs)
@@ -243,9 +244,8 @@ class Batch:
                 reason = f"it would make a record of {largest} bytes; at most {settings.record_bytes_max} fit"
                 return Decision(Outcome.TOO_LARGE, before, reason=reason)
         self.size += size
-        self.steps.append(
-            (decision.outcome, None if before is None else before.current_state, saga.current_state, saga.latest_event)
-        )
+        was_in = None if before is None else before.current_state
+        self.steps[decision.outcome, was_in, saga.current_state, saga.latest_event] += 1
         self._put(key, before, saga, value)
         return decision
 
@@ -267,7 +267,7 @@ class Batch:
     def _count_steps(self) -> Counter[tuple[str, str]]:
         """Add up what the steps mean for the counters; returns how often a state was entered by an event."""
         entered: Counter[tuple[str, str]] = Counter()
-        for (outcome, before, state, event), count in Counter(self.steps).items():
+        for (outcome, before, state, event), count in self.steps.items():
             self.outcomes[outcome] += count
             self.state_changes[state] += count
             if before is not None:

@@ -1,7 +1,7 @@
 """An input topic partition on Kafka, and how a consumer that reads one partition is set up."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -37,10 +37,15 @@ def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[st
 def read_lean_records() -> None:
     """Make the consumers of this process give out what engines look at, without deserializers.
 
-    aiokafka's own record has four fields more, which are computed for nobody. For processes that are ours alone: other
-    code in them may miss those fields.
+    aiokafka's own record has four fields more, which are computed for nobody, and each comes through one more iterator.
+    For processes that are ours alone: other code in them may miss those fields.
     """
     setattr(PartitionRecords, "_consumer_record", _to_stored_record)  # noqa: B010 - it has no public name
+    setattr(PartitionRecords, "__iter__", _iterate)  # noqa: B010
+
+
+def _iterate(records: Any) -> Iterator[StoredRecord]:
+    return records._records_iterator or iter(())  # noqa: SLF001
 
 
 def _to_stored_record(_: PartitionRecords, place: TopicPartition, record: Any) -> StoredRecord:
