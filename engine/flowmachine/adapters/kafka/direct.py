@@ -46,6 +46,8 @@ class DirectProducer:
 
     def build(self, records: SagaRecords) -> BatchBuilder | None:
         """One record batch of all these; None if they do not fit."""
+        if sum(len(key) + len(value or b"") for key, value in records.items()) > BATCH_BYTES:  # known without building
+            return None
         batch, *others = build_changelog(records, is_transactional=False)
         return None if others else batch
 
