@@ -188,7 +188,7 @@ def _rehearse_input(partition: Partition, key: bytes, topic: str, value: bytes, 
     partition.confirm(plan)
     saga = plan.changed[key]
     assert saga is not None
-    return Written(next((written.value for written in plan.records), None), saga)
+    return Written(next((value for rows in plan.commands.values() for _, value, _ in rows), None), saga)
 
 
 def idle_sagas(keys: Sequence[bytes], step: int = PAID) -> Iterator[tuple[bytes, bytes]]:

@@ -23,7 +23,7 @@ from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.tracing import Step
 from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
 from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
-from flowmachine.wire.log import InputRecord, OutputRecord, SagaRecords
+from flowmachine.wire.log import CommandRecords, InputRecord, OutputRecord, SagaRecords
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 TopicPartition = tuple[str, int]
@@ -34,17 +34,19 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class Transaction(msgspec.Struct, frozen=True):
     """What becomes visible together: records, and for each input partition the first offset not yet processed.
 
-    `sagas` go to the home partition's changelog, behind `records`.
+    `sagas` go to the home partition's changelog, behind all others.
     """
 
     records: Sequence[OutputRecord]
+    """What is neither a command nor a saga."""
     next_offsets: Mapping[TopicPartition, int]
     sagas: SagaRecords = {}
+    commands: CommandRecords = {}
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.records or self.sagas or self.next_offsets)
+        return not (self.records or self.sagas or self.next_offsets or any(self.commands.values()))
 
 
 @final

@@ -1,13 +1,13 @@
 """What the log's contract is put to: a log, its topics, and ways to look at it around the port."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from flowmachine.ports import Log, PartitionLog, Source
-from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.log import CommandRecords, CommandRow, InputRecord, OutputRecord, Place
 
 HOME_PARTITIONS = 2
 
@@ -93,3 +93,13 @@ async def restore_into(log: PartitionLog, state: dict[bytes, bytes], from_offset
 
 def values(records: Sequence[InputRecord]) -> list[bytes | None]:
     return [record.value for record in records]
+
+
+def as_commands(records: Iterable[OutputRecord]) -> CommandRecords:
+    """The same records as a transaction has its commands."""
+    commands: dict[Place, list[CommandRow]] = {}
+    for each in records:
+        assert each.key is not None
+        assert each.value is not None
+        commands.setdefault((each.topic, each.partition), []).append((each.key, each.value, each.headers))
+    return commands

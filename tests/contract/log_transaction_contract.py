@@ -12,6 +12,7 @@ from tests.contract.log_harness import (
     HOME_PARTITIONS,
     OUTPUT_PARTITIONS,
     LogHarness,
+    as_commands,
     fetch_count,
     restore_into,
     soon,
@@ -37,12 +38,10 @@ class TransactionContract:
         await soon(
             partition_log.commit(
                 Transaction(
-                    [
-                        OutputRecord(names.output, b"order", b"command", 2),
-                        OutputRecord(names.intake, b"other", b"forwarded", 1),
-                    ],
+                    [OutputRecord(names.intake, b"other", b"forwarded", 1)],
                     {(names.input, 0): event.offset + 1},
                     {b"order": b"saga"},
+                    {(names.output, 2): [(b"order", b"command", ())]},
                 ),
             ),
         )
@@ -66,7 +65,9 @@ class TransactionContract:
             records = await fetch_count(source_of(partition_log, names.input), 5)
             answers = [OutputRecord(names.output, b"k", record.value, n % 3) for n, record in enumerate(records)]
             commit = asyncio.ensure_future(
-                partition_log.commit(Transaction(answers, {(names.input, 0): records[-1].offset + 1})),
+                partition_log.commit(
+                    Transaction((), {(names.input, 0): records[-1].offset + 1}, commands=as_commands(answers))
+                ),
             )
             await asyncio.wait({commit}, timeout=0.001 * attempt)
             commit.cancel()
@@ -89,16 +90,14 @@ class TransactionContract:
         (event,) = await fetch_count(source_of(former, names.input), 1)
         owner = await soon((await harness.make_log()).open_partition(0))
         lost = Transaction(
-            [OutputRecord(names.output, b"k", b"lost", 0)],
-            {(names.input, 0): event.offset + 1},
-            {b"k": b"lost"},
+            (), {(names.input, 0): event.offset + 1}, {b"k": b"lost"}, {(names.output, 0): [(b"k", b"lost", ())]}
         )
         with pytest.raises(FencedError):
             await soon(former.commit(lost))
         assert list(await harness.read_committed(names.output)) == []
         assert await restore_into(owner, {}, 0) == []
         assert values(await fetch_count(source_of(owner, names.input), 1)) == [b"event"]
-        await soon(owner.commit(Transaction([OutputRecord(names.output, b"k", b"kept", 0)], {})))
+        await soon(owner.commit(Transaction((), {}, commands={(names.output, 0): [(b"k", b"kept", ())]})))
         assert values(await harness.read_committed(names.output)) == [b"kept"]
 
     async def test_opening_fences_that_partition_only(self, harness: LogHarness) -> None:
@@ -106,9 +105,9 @@ class TransactionContract:
         log = await harness.make_log()
         zero, one = await soon(log.open_partition(0)), await soon(log.open_partition(1))
         await soon((await harness.make_log()).open_partition(0))
-        await soon(one.commit(Transaction([OutputRecord(names.output, b"k", b"one", 0)], {})))
+        await soon(one.commit(Transaction((), {}, commands={(names.output, 0): [(b"k", b"one", ())]})))
         with pytest.raises(FencedError):
-            await soon(zero.commit(Transaction([OutputRecord(names.output, b"k", b"zero", 0)], {})))
+            await soon(zero.commit(Transaction((), {}, commands={(names.output, 0): [(b"k", b"zero", ())]})))
         assert values(await harness.read_committed(names.output)) == [b"one"]
 
     async def test_partitions_commit_at_the_same_time(self, harness: LogHarness) -> None:
@@ -117,8 +116,8 @@ class TransactionContract:
 
         async def commit_some(home: int) -> None:
             for number in range(10):
-                record = OutputRecord(names.output, b"k", b"%d-%d" % (home, number), home)
-                await opened[home].commit(Transaction([record], {}))
+                commands = {(names.output, home): [(b"k", b"%d-%d" % (home, number), ())]}
+                await opened[home].commit(Transaction((), {}, commands=commands))
 
         await soon(asyncio.gather(*(commit_some(home) for home in range(HOME_PARTITIONS))))
         received = await harness.read_committed(names.output)
@@ -130,7 +129,7 @@ class TransactionContract:
         log, names = await harness.make_log(), harness.topics
         partition_log = await soon(log.open_partition(0))
         sent = [OutputRecord(names.output, b"k", b"%d" % number, number % 3) for number in range(2_000)]
-        await soon(partition_log.commit(Transaction(sent, {})))
+        await soon(partition_log.commit(Transaction((), {}, commands=as_commands(sent))))
         received = await harness.read_committed(names.output)
         for partition in range(OUTPUT_PARTITIONS):
             assert [record.value for record in received if record.partition == partition] == [
@@ -152,7 +151,9 @@ class TransactionContract:
         partition_log = await soon(log.open_partition(0))
         keys = [b"order-%d" % number for number in range(20)] + ["Bestellung-ä-订单".encode(), b"\x00\xff\x80", b""]
         for topic in (names.output, names.unmatched):  # another partition count than the home partitions', and the same
-            await soon(partition_log.commit(Transaction([OutputRecord(topic, key, b"v") for key in keys], {})))
+            await soon(partition_log.commit(Transaction([OutputRecord(topic, key, b"v") for key in keys[::2]], {})))
+            commands = {(topic, None): [(key, b"v", ()) for key in keys[1::2]]}
+            await soon(partition_log.commit(Transaction((), {}, commands=commands)))
         for topic, width in ((names.output, OUTPUT_PARTITIONS), (names.unmatched, HOME_PARTITIONS)):
             found = {record.key: record.partition for record in await harness.read_committed(topic)}
             assert found == {key: java_murmur2(key, width) for key in keys}
@@ -169,7 +170,10 @@ class TransactionContract:
             OutputRecord(names.output, None, b"no key", 0, (), 1_700_000_000_127),
         ]
         await soon(partition_log.commit(Transaction(sent, {})))
-        received = await harness.read_committed(names.output)
+        command = "Befehl-命令".encode(), b'{"b":2}', headers
+        await soon(partition_log.commit(Transaction((), {}, commands={(names.output, 0): [command]})))
+        *received, last = await harness.read_committed(names.output)
+        assert (last.key, last.value, [tuple(header) for header in last.headers]) == command
         assert [
             (record.key, record.value, [tuple(header) for header in record.headers], record.timestamp)
             for record in received
@@ -187,17 +191,21 @@ class TransactionContract:
     async def test_record_without_timestamp_gets_the_present(self, harness: LogHarness) -> None:
         log, names = await harness.make_log(), harness.topics
         partition_log = await soon(log.open_partition(0))
-        await soon(partition_log.commit(Transaction([OutputRecord(names.output, b"k", b"v", 0)], {})))
-        (record,) = await harness.read_committed(names.output)
-        assert record.timestamp > 1_700_000_000_000
+        sent = Transaction(
+            [OutputRecord(names.output, b"k", b"v", 0)], {}, commands={(names.output, 0): [(b"k", b"w", ())]}
+        )
+        await soon(partition_log.commit(sent))
+        records = await harness.read_committed(names.output)
+        assert values(records) == [b"v", b"w"]
+        assert all(record.timestamp > 1_700_000_000_000 for record in records)
 
     async def test_large_records_pass(self, harness: LogHarness) -> None:
         log, names = await harness.make_log(), harness.topics
         large = bytes(range(256)) * 3_600
         assert len(large) > 900_000
         partition_log = await soon(log.open_partition(0))
-        records = [OutputRecord(names.output, b"k", large, 0), OutputRecord(names.output, b"k", large[::-1], 0)]
-        await soon(partition_log.commit(Transaction(records, {}, {b"k": large})))
+        commands = {(names.output, 0): [(b"k", large, ()), (b"k", large[::-1], ())]}
+        await soon(partition_log.commit(Transaction((), {}, {b"k": large}, commands)))
         assert values(await harness.read_committed(names.output)) == [large, large[::-1]]
         state: dict[bytes, bytes] = {}
         await restore_into(await soon(log.open_partition(0)), state, 0)

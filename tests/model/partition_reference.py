@@ -175,7 +175,7 @@ class Reference:
             assert decision.saga is not None
             self.sagas[key] = decision.saga
             for sent in decision.commands:
-                value = encode_message(sent.label, sent.payload)
+                value = encode_message(sent.label, decision.payload_of(sent))
                 self.commands[key] += [(topic, value) for topic in COMMAND_TOPICS[sent.channel]]
         return decision
 

@@ -9,8 +9,8 @@ import msgspec
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import FlowMachineError, TransientError
 from flowmachine.ports import Transaction
-from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY, Journal, decode_journal, encode_journal, may_repeat
-from flowmachine.wire.log import OutputRecord, as_output
+from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY, Journal, decode_journal, encode_journal
+from flowmachine.wire.log import OutputRecord, as_output, commands_as_output
 from tests.simulation.broker import Place
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
@@ -102,22 +102,21 @@ class SettlingPartitionLog(SimulatedPartitionLog):
             async with self._transaction:
                 self._raise_failure()
                 late = self._late | dict(transaction.next_offsets)
-                await super().commit(Transaction(transaction.records, late, transaction.sagas))
+                await super().commit(Transaction(transaction.records, late, transaction.sagas, transaction.commands))
         except BaseException:  # it may have happened or not: no offset of before may be committed behind it
             self._failure = self._failure or TransientError("the transaction before has not ended")
             raise
         self._late = {place: offset for place, offset in self._late.items() if offset > late.get(place, -1)}
 
     async def _commit_directly(self, transaction: Transaction) -> bool:
-        names, commands = self._names, list(transaction.records)
-        size = len(commands) + len(transaction.sagas)
-        if not may_repeat(commands, names.outputs) or size > BATCH_RECORDS_MAX:
+        commands = commands_as_output(transaction.commands)
+        if transaction.records or len(commands) + len(transaction.sagas) > BATCH_RECORDS_MAX:
             return False
         offsets = self._late | dict(transaction.next_offsets)
         positions = [(*place, offset) for place, offset in offsets.items() if place != self._changelog]
         batch = {**transaction.sagas, JOURNAL_KEY: encode_journal(Journal(positions, commands))}
         try:
-            end = await self.write_direct(as_output(batch, names.sagas, self._home), commands)
+            end = await self.write_direct(as_output(batch, self._names.sagas, self._home), commands)
         except BaseException:  # the journal must not be overwritten before its commands have been sent
             self._failure = self._failure or TransientError("the batch before has not ended")
             raise

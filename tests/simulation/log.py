@@ -13,7 +13,7 @@ from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import TransientError
 from flowmachine.ports import Assignment, Source, Topics, Transaction
 from flowmachine.wire.journal import is_control
-from flowmachine.wire.log import InputRecord, OutputRecord, as_output
+from flowmachine.wire.log import InputRecord, OutputRecord, as_output, commands_as_output
 from tests.simulation.broker import Broker, BrokerTransaction, Place
 from tests.simulation.network import Network
 
@@ -161,7 +161,8 @@ class SimulatedPartitionLog:
             lambda: self._network.request(f"begin {home}", lambda: broker.begin(home, self._epoch))
         )
         batches: dict[Place, list[OutputRecord]] = {}
-        for record in (*transaction.records, *as_output(transaction.sagas, self._names.sagas, home)):
+        sagas = as_output(transaction.sagas, self._names.sagas, home)
+        for record in (*transaction.records, *commands_as_output(transaction.commands), *sagas):
             partition = record.partition
             if partition is None:
                 partition = java_murmur2(record.key or b"", len(broker.partitions[record.topic]))

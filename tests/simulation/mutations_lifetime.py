@@ -13,8 +13,9 @@ import msgspec
 from flowmachine.core import decide
 from flowmachine.core.actions import Decision, Outcome
 from flowmachine.core.definition import CustomizerBuilder, HookError, Machine, State
-from flowmachine.core.inputs import EventReceived
+from flowmachine.core.inputs import EventReceived, Input
 from flowmachine.core.saga import Saga
+from flowmachine.partition import batch
 from flowmachine.partition import sagas as partition_sagas
 from flowmachine.partition.partition import Partition
 from flowmachine.partition.sagas import PartitionSagas
@@ -95,14 +96,13 @@ def an_event_whose_merge_hook_failed_is_dropped() -> AbstractContextManager[obje
 
 
 def events_do_not_wait_for_a_command_that_is_held() -> AbstractContextManager[object]:
-    decide_event = decide._decide_event
-
-    def decide_at_once(machine: Machine, saga: Saga | None, received: EventReceived) -> Decision:
-        if saga is not None and saga.hold is not None and saga.hold.command is not None:
+    def decide_at_once(machine: Machine, saga: Saga | None, received: Input) -> Decision:
+        is_held = saga is not None and saga.hold is not None and saga.hold.command is not None
+        if saga is not None and is_held and isinstance(received, EventReceived):
             saga = msgspec.structs.replace(saga, hold=None)
-        return decide_event(machine, saga, received)
+        return decide.decide(machine, saga, received)
 
-    return patch.object(decide, "_decide_event", decide_at_once)
+    return patch.object(batch, "decide", decide_at_once)
 
 
 @contextmanager
@@ -136,9 +136,9 @@ def a_saga_is_forgotten_with_commands_in_its_outbox() -> AbstractContextManager[
 
 
 def a_saga_is_forgotten_in_memory_only() -> AbstractContextManager[object]:
-    def without_tombstones(records: Any, next_offsets: Any, sagas: SagaRecords) -> Transaction:
+    def without_tombstones(records: Any, next_offsets: Any, sagas: SagaRecords, commands: Any) -> Transaction:
         kept = {key: value for key, value in sagas.items() if value is not None}
-        return Transaction(records, next_offsets, kept)
+        return Transaction(records, next_offsets, kept, commands)
 
     return patch.object(partition_task, "Transaction", without_tombstones)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from flowmachine.core.actions import CHANGING
+from flowmachine.core.actions import CHANGING, Decision
 from flowmachine.core.decide import decide
 from flowmachine.core.definition import (
     BusinessEvent,
@@ -21,6 +21,7 @@ from flowmachine.core.definition import (
     Payload,
     PayloadCheck,
     SagaId,
+    SendCommand,
     State,
     StateId,
     Transition,
@@ -33,7 +34,7 @@ from flowmachine.partition.partition import Partition
 from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.settings import PartitionSettings
 from flowmachine.wire.intake import CREATE_HEADERS, Creation, encode_creation
-from flowmachine.wire.log import Headers, OutputRecord, StoredRecord, as_output
+from flowmachine.wire.log import Headers, OutputRecord, StoredRecord, as_output, commands_as_output
 from flowmachine.wire.message import encode_message
 from flowmachine.wire.record import decode_saga, encode_saga
 
@@ -300,7 +301,12 @@ def recount(partition: Partition) -> dict[str, int]:
 
 def written_by(plan: BatchPlan, partition: int = 0) -> list[OutputRecord]:
     """All records of a plan, in the order in which they are written."""
-    return [*plan.records, *as_output(plan.changed, SAGAS, partition)]
+    return [*plan.records, *commands_as_output(plan.commands), *as_output(plan.changed, SAGAS, partition)]
+
+
+def sent_by(decision: Decision) -> tuple[SendCommand, ...]:
+    """The commands of a decision, each with what it carries."""
+    return tuple(SendCommand(each.channel, each.label, decision.payload_of(each)) for each in decision.commands)
 
 
 def commands_of(plan: BatchPlan, topics: Iterable[str] = (COMMANDS, "audit-a", "audit-b")) -> list[tuple[str, str]]:
@@ -308,7 +314,7 @@ def commands_of(plan: BatchPlan, topics: Iterable[str] = (COMMANDS, "audit-a", "
     wanted = set(topics)
     return [
         (each.topic, msgspec.json.decode(each.value)["messageLabel"])
-        for each in plan.records
+        for each in commands_as_output(plan.commands)
         if each.topic in wanted and each.value is not None
     ]
 

@@ -122,7 +122,7 @@ def judge_commands(scope: Scope, saga: SagaRecords, applied: Sequence[Applied], 
     for step, link in enumerate(applied):
         has_late = _has_hooked_command(scope.machine, link.decision.saga)
         for number, command in enumerate(link.decision.commands):
-            value = encode_command(command.label, command.payload)
+            value = encode_command(command.label, link.decision.payload_of(command))
             is_hooked = (command.channel, command.label) in hooked
             wanted = _Expected(command.label, value, is_hooked, step, may_be_late=has_late and number == 0)
             for topic in scope.command_topics.get(command.channel, ()):

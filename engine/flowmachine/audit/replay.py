@@ -146,7 +146,7 @@ def _mark(path: _Path) -> tuple[tuple[int, ...], bytes, int]:
 
 
 def _hash(before: int, decision: Decision) -> int:
-    sent = [(command.channel, command.label, bytes(command.payload)) for command in decision.commands]
+    sent = [(command.channel, command.label, bytes(decision.payload_of(command))) for command in decision.commands]
     return hash((before, *sent)) if sent else before
 
 

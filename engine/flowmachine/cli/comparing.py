@@ -73,7 +73,7 @@ class _Ours:
         sent = self.commands.setdefault(received.key, [])
         outbox = decision.saga.outbox[len(before.outbox) if before else 0 :]
         made = [(each.channel, each.label, each.payload) for each in outbox]
-        made += [(each.channel, each.label, each.payload) for each in decision.commands]
+        made += [(each.channel, each.label, decision.payload_of(each)) for each in decision.commands]
         sent += [{"channel": channel, "label": label, "payload": payload} for channel, label, payload in made]
         sent += [_failed(each.command) for each in decision.failures]
 

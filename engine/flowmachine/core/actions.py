@@ -8,7 +8,7 @@ from typing import final
 
 import msgspec
 
-from flowmachine.core.definition import ChannelId, PayloadText
+from flowmachine.core.definition import PayloadText, SendCommand
 from flowmachine.core.saga import Saga
 
 
@@ -49,15 +49,6 @@ ENTERING = frozenset({Outcome.CREATED, Outcome.ADVANCED})
 
 
 @final
-class SendCommand(msgspec.Struct, frozen=True, gc=False):
-    """Append a command to its channel's topics."""
-
-    channel: ChannelId
-    label: str
-    payload: PayloadText
-
-
-@final
 class HookFailure(msgspec.Struct, frozen=True, gc=False):
     """What a hook could not do. `command` None: it could not merge an event's payload.
 
@@ -78,3 +69,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     commands: tuple[SendCommand, ...] = ()
     reason: str = ""
     failures: tuple[HookFailure, ...] = ()
+
+    def payload_of(self, command: SendCommand) -> PayloadText:
+        """What one of the commands carries."""
+        if command.payload is not None:
+            return command.payload
+        assert self.saga is not None
+        return self.saga.metadata

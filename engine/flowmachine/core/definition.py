@@ -101,6 +101,16 @@ class Command(msgspec.Struct, frozen=True):
 
 
 @final
+class SendCommand(msgspec.Struct, frozen=True, gc=False):
+    """Append a command to its channel's topics."""
+
+    channel: ChannelId
+    label: str
+    payload: PayloadText | None = None
+    """None: the metadata of the saga that sends it."""
+
+
+@final
 class Transition(msgspec.Struct, frozen=True):
     """Where an event leads. `check` refuses payloads that do not fit `payloadValidationSchema`."""
 
@@ -130,6 +140,8 @@ class State(msgspec.Struct, frozen=True):
     """Its entry in a history; follows from the rest."""
     commands: tuple[Command, ...] = ()
     """All commands, the state's own first; follows from the rest."""
+    sends: tuple[SendCommand, ...] | None = None
+    """The same as they are sent, where they are the same for every saga; follows from the rest."""
 
     def __post_init__(self) -> None:
         business = b'"businessStateId":%b,"businessStateDescription":%b' % (
@@ -138,7 +150,10 @@ class State(msgspec.Struct, frozen=True):
         )
         force_setattr(self, "frame", (b'{"state":%b,"timestamp":"' % _encode(self.id), b'",%b}]' % business))
         own = () if self.command is None else (self.command,)
-        force_setattr(self, "commands", (*own, *self.side_commands))
+        commands = (*own, *self.side_commands)
+        force_setattr(self, "commands", commands)
+        if not any(command.is_outbox or command.build for command in commands):
+            force_setattr(self, "sends", tuple(SendCommand(each.channel, each.label) for each in commands))
 
 
 @final

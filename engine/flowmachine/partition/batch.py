@@ -22,9 +22,9 @@ from flowmachine.partition.sagas import PartitionSagas
 from flowmachine.partition.settings import PartitionSettings
 from flowmachine.partition.tracing import Sampler, Step, find_place, make_steps
 from flowmachine.wire.intake import CREATE, INPUT_HEADER, ORIGIN_HEADER, decode_creation, is_reread
-from flowmachine.wire.log import Headers, InputRecord, OutputRecord, StoredRecord
+from flowmachine.wire.log import CommandRow, Headers, InputRecord, OutputRecord, Place, StoredRecord
 from flowmachine.wire.message import MalformedError, command_headers, decode_message, encode_command, encode_message
-from flowmachine.wire.record import decode_saga, encode_saga
+from flowmachine.wire.record import decode_saga, encode_saga, encode_saga_into
 from flowmachine.wire.trace import decode_trace_context, encode_trace_context, trace_headers
 from flowmachine.wire.unmatched import encode_unmatched, format_origin
 
@@ -36,8 +36,8 @@ _NAME_LENGTH_MAX, _REASON_LENGTH_MAX = 200, 1000
 """What is noted of a refused input goes to the log, and its length is the sender's: it is cut."""
 
 
-CommandPlaces = Mapping[ChannelId, Sequence[tuple[str, int | None]]]
-"""Channel id to the topics that its commands go to, with the partition; None: where the key belongs."""
+CommandPlaces = Mapping[ChannelId, Sequence[Place]]
+"""Channel id to where its commands go."""
 
 
 @final
@@ -60,12 +60,18 @@ class Batch:
         """`after`: a plan that is being committed, and whose changes count as made."""
         self.machine = machine
         self.settings = settings
-        self.command_places = command_places
         self.stored = sagas
         self.sampler = sampler
         self.pending: Mapping[bytes, bytes | None] = after.changed if after is not None else {}
         self.pending_expired = after.expired_count if after is not None else 0
         self.records: list[OutputRecord] = []
+        self.commands: dict[Place, list[CommandRow]] = {
+            place: [] for places in command_places.values() for place in places
+        }
+        self.command_rows = {
+            channel: [self.commands[place] for place in places] for channel, places in command_places.items()
+        }
+        """Those lists by the channels whose commands they take."""
         self.next_offsets: dict[tuple[str, int], int] = {}
         self.changed: dict[bytes, bytes | None] = {}
         self.steps: defaultdict[tuple[Outcome, str | None, str, str], int] = defaultdict(int)
@@ -82,6 +88,8 @@ class Batch:
         self.moved_at_ms: list[int] = []
         self.traced: list[Step] = []
         self.forwarded = 0
+        self.buffer = bytearray()
+        """For `encode_saga_into`."""
         self.size = 0
         """Bytes that it will write."""
 
@@ -100,6 +108,7 @@ class Batch:
         entered = self._count_steps()
         return BatchPlan(
             records=self.records,
+            commands=self.commands,
             next_offsets=self.next_offsets,
             records_taken=records_taken,
             internal_taken=internal_taken,
@@ -226,28 +235,34 @@ class Batch:
         saga = decision.saga
         if saga is None or decision.outcome not in CHANGING:
             return decision
-        value = encode_saga(saga)
-        size = len(value)
-        settings, records = self.settings, self.records
-        count_before, headers = len(records), trace
-        for number, command in enumerate(decision.commands):
-            text = encode_command(command.label, command.payload)
-            if settings.has_command_ids:
+        encode_saga_into(saga, self.buffer)
+        value = bytes(self.buffer)
+        size, headers, number = len(value), trace, 0
+        for command in decision.commands:
+            payload = command.payload
+            text = encode_command(command.label, saga.metadata if payload is None else payload)
+            if self.settings.has_command_ids:
                 headers = (*trace, *command_headers(key, saga.seq, number))
-            for topic, partition in self.command_places[command.channel]:
-                records.append(OutputRecord(topic, key, text, partition, headers))
+                number += 1
+            for rows in self.command_rows[command.channel]:
+                rows.append((key, text, headers))
                 size += len(text)
-        if len(key) + size > settings.record_bytes_max:  # all together; now each of them
-            largest = len(key) + max([len(value), *(len(record.value or b"") for record in records[count_before:])])
-            if largest > settings.record_bytes_max:
-                del records[count_before:]
-                reason = f"it would make a record of {largest} bytes; at most {settings.record_bytes_max} fit"
+        if len(key) + size > self.settings.record_bytes_max:  # all together; now each of them
+            largest = len(key) + max(len(value), _largest_command(decision))
+            if largest > self.settings.record_bytes_max:
+                self._take_back(decision)
+                reason = f"it would make a record of {largest} bytes; at most {self.settings.record_bytes_max} fit"
                 return Decision(Outcome.TOO_LARGE, before, reason=reason)
         self.size += size
         was_in = None if before is None else before.current_state
         self.steps[decision.outcome, was_in, saga.current_state, saga.latest_event] += 1
         self._put(key, before, saga, value)
         return decision
+
+    def _take_back(self, decision: Decision) -> None:
+        for command in decision.commands:
+            for rows in self.command_rows[command.channel]:
+                rows.pop()
 
     def _put(self, key: bytes, before: Saga | None, saga: Saga, value: bytes) -> None:
         """Note a changed saga, and what its change means for memory."""
@@ -354,6 +369,12 @@ class Batch:
             if key not in self.changed and key not in self.pending:
                 self.changed[key] = None
         return count
+
+
+def _largest_command(decision: Decision) -> int:
+    """The bytes of its value."""
+    texts = [encode_command(each.label, decision.payload_of(each)) for each in decision.commands]
+    return max(map(len, texts), default=0)
 
 
 def _is_held(saga: Saga) -> bool:

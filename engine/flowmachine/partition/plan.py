@@ -8,7 +8,7 @@ import msgspec
 from flowmachine.core.actions import HookFailure, Outcome
 from flowmachine.core.saga import OutboxEntry
 from flowmachine.partition.tracing import Step
-from flowmachine.wire.log import OutputRecord
+from flowmachine.wire.log import CommandRow, OutputRecord, Place
 
 
 @final
@@ -36,7 +36,7 @@ class BatchPlan(msgspec.Struct, frozen=True):
     """Everything one transaction makes visible, and what becomes true in memory once it has."""
 
     records: list[OutputRecord]
-    """What it writes besides sagas: commands, what it forwards, what it refuses."""
+    """What it forwards, and what it refuses."""
     next_offsets: dict[tuple[str, int], int]
     changed: dict[bytes, bytes | None]
     """Sagas by their keys, as the changelog gets them; None: forgotten."""
@@ -54,6 +54,8 @@ class BatchPlan(msgspec.Struct, frozen=True):
     expired_count: int
     resumable: list[str]
     """Sagas that are held and may go on now."""
+    commands: dict[Place, list[CommandRow]] = {}
+    """By where they go; places without any are there, too."""
     awaited: list[str] = []
     """Sagas that are to be loaded from a store."""
     moved_at_ms: list[int] = []
@@ -67,4 +69,4 @@ class BatchPlan(msgspec.Struct, frozen=True):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.records or self.changed or self.next_offsets)
+        return not (self.records or self.changed or self.next_offsets or any(self.commands.values()))

@@ -93,10 +93,9 @@ class Inbox:
         while self._chunks and len(records) < self._records_max:
             (chunk, size), room = self._chunks.popleft(), self._records_max - len(records)
             if len(chunk) > room:
-                chunk, rest = chunk[:room], chunk[room:]
-                rest_size = _size(rest)
-                self._chunks.appendleft((rest, rest_size))
-                size -= rest_size
+                taken = size * room // len(chunk)  # near enough: nothing is counted twice
+                self._chunks.appendleft((chunk[room:], size - taken))
+                chunk, size = chunk[:room], taken
             records.extend(chunk)
             self._bytes -= size
         self._count -= len(records)

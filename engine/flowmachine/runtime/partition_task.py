@@ -265,7 +265,7 @@ class PartitionTask:
         async def commit() -> _Committed:
             loop = asyncio.get_running_loop()
             started = loop.time()
-            await log.commit(Transaction(plan.records, plan.next_offsets, plan.changed))
+            await log.commit(Transaction(plan.records, plan.next_offsets, plan.changed, plan.commands))
             if plan.is_empty:
                 return _Committed(0.0, 0)
             self._committed_at = loop.time()

@@ -7,7 +7,7 @@ Whoever opens the partition next sends what the last journal holds once more, un
 These records stand among those of the sagas, under keys that cannot be a saga's id: they are not UTF-8.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final, final
 
 import msgspec
@@ -38,11 +38,6 @@ _decode = msgspec.msgpack.Decoder(Journal).decode
 def is_control(key: bytes | None) -> bool:
     """Whether a record of the changelog is of the log's own, not of a saga."""
     return key is not None and key.startswith(_CONTROL)
-
-
-def may_repeat(records: Sequence[OutputRecord], output_topics: Collection[str]) -> bool:
-    """Whether all that a batch writes besides sagas are commands: nothing else may be written twice."""
-    return all(record.topic in output_topics for record in records)
 
 
 def encode_journal(journal: Journal) -> bytes:

@@ -6,6 +6,12 @@ from typing import Protocol, final
 import msgspec
 
 Headers = Sequence[tuple[str, bytes]]
+Place = tuple[str, int | None]
+"""A topic and a partition; None: where Kafka's default partitioner puts the key."""
+CommandRow = tuple[bytes, bytes, Headers]
+"""Key, value and headers."""
+CommandRecords = Mapping[Place, Sequence[CommandRow]]
+"""Commands by where they go, in their order."""
 SagaRecords = Mapping[bytes, bytes | None]
 """Values of the `sagas` topic by their keys, one each; None is a tombstone."""
 
@@ -81,3 +87,12 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 def as_output(sagas: SagaRecords, topic: str, partition: int) -> list[OutputRecord]:
     """The records of a home partition's changelog."""
     return [OutputRecord(topic, key, value, partition) for key, value in sagas.items()]
+
+
+def commands_as_output(commands: CommandRecords) -> list[OutputRecord]:
+    """The records of commands."""
+    return [
+        OutputRecord(topic, key, value, partition, headers)
+        for (topic, partition), rows in commands.items()
+        for key, value, headers in rows
+    ]

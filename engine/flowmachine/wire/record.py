@@ -10,6 +10,8 @@ from flowmachine.errors import InvariantError
 
 encode_saga: Callable[[Saga], bytes] = msgspec.json.Encoder().encode
 """The record's value."""
+encode_saga_into: Callable[[Saga, bytearray], None] = msgspec.json.Encoder().encode_into
+"""The same as all that a buffer holds: one that is used again does not grow step by step for every saga."""
 _decode_saga = msgspec.json.Decoder(Saga).decode
 
 

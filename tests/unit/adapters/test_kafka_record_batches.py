@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import cramjam
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from zstandard import ZstdCompressor
 
 from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches, build_changelog
 from flowmachine.core.partitioners import java_murmur2
-from flowmachine.wire.log import OutputRecord
+from flowmachine.wire.log import CommandRecords, OutputRecord
 
 # pyright: reportPrivateUsage=false
 # What a producer sends of a batch has no public name in aiokafka.
@@ -36,28 +37,33 @@ async def test_records_stand_in_the_batches_of_their_places() -> None:
         OutputRecord("unmatched", b"b", None, 0),
         OutputRecord("elsewhere", b"c", b"4"),
     ]
-    batches = await build_batches(records, count_three, is_transactional=True)
+    more: CommandRecords = {
+        ("commands", 0): [(b"d", b"5", (("h", b"w"),)), (b"e", b"6", ())],
+        ("commands", 1): [],
+        ("elsewhere", None): [(b"c", b"7", ())],
+    }
+    batches = await build_batches(records, more, count_three, is_transactional=True)
     assert {place: unpack(of) for place, of in batches.items()} == {
-        ("commands", 0): [(b"a", b"1", []), (b"b", b"3", [])],
+        ("commands", 0): [(b"a", b"1", []), (b"b", b"3", []), (b"d", b"5", [("h", b"w")]), (b"e", b"6", [])],
         ("unmatched", 0): [(b"a", b"2", [("h", b"v")]), (b"b", None, [])],
-        ("elsewhere", java_murmur2(b"c", 3)): [(b"c", b"4", [])],
+        ("elsewhere", java_murmur2(b"c", 3)): [(b"c", b"4", []), (b"c", b"7", [])],
     }
 
 
 async def test_what_does_not_fit_goes_into_more_batches() -> None:
-    records = [OutputRecord("commands", b"%d" % number, b"x" * 300_000, 0) for number in range(8)]
-    (commands,) = (await build_batches(records, count_three, is_transactional=True)).values()
+    sent = {("commands", 0): [(b"%d" % number, b"x" * 300_000, ()) for number in range(8)]}
+    (commands,) = (await build_batches((), sent, count_three, is_transactional=True)).values()
     changelog = build_changelog({b"%d" % number: b"x" * 300_000 for number in range(8)}, is_transactional=True)
     for batches in (commands, changelog):
         assert [batch.record_count() for batch in batches] == [3, 3, 2]
         assert all(batch.closed() for batch in batches), "one that stays open waits for more"
-        assert [key for key, _, _ in unpack(batches)] == [record.key for record in records]
+        assert [key for key, _, _ in unpack(batches)] == [b"%d" % number for number in range(8)]
 
 
 async def test_a_record_larger_than_a_batch_stands_alone() -> None:
     values = [b"1", b"x" * (BATCH_BYTES + 1), b"2"]
     records = [OutputRecord("commands", b"key", value, 0) for value in values]
-    (batches,) = (await build_batches(records, count_three, is_transactional=True)).values()
+    (batches,) = (await build_batches(records, {}, count_three, is_transactional=True)).values()
     assert [[value for _, value, _ in unpack([batch])] for batch in batches] == [[value] for value in values]
 
 
@@ -65,11 +71,11 @@ async def test_the_changelog_is_compressed_and_as_fast_as_can_be() -> None:
     values = [
         b'{"state":"paid","number":%d,"text":"%b"}' % (number * 7919, b"z" * (number % 50)) for number in range(2000)
     ]
-    plain = [OutputRecord("commands", b"key%d" % number, value, 0) for number, value in enumerate(values)]
-    ((commands,),) = (await build_batches(plain, count_three, is_transactional=True)).values()
-    (changelog,) = build_changelog({each.key or b"": each.value for each in plain}, is_transactional=True)
+    plain = [(b"key%d" % number, value, ()) for number, value in enumerate(values)]
+    ((commands,),) = (await build_batches((), {("commands", 0): plain}, count_three, is_transactional=True)).values()
+    (changelog,) = build_changelog({key: value for key, value, _ in plain}, is_transactional=True)
     assert unpack([changelog]) == unpack([commands])
     compressed = bytes(changelog._build())[61:]  # behind the header
     whole = bytes(cramjam.zstd.decompress(compressed))
     assert len(whole) == len(bytes(commands._build())[61:])
-    assert compressed == bytes(cramjam.zstd.compress(whole, level=1))
+    assert compressed == ZstdCompressor(level=1).compress(whole)

@@ -1,9 +1,9 @@
 import msgspec
 import pytest
 
-from flowmachine.core.actions import Outcome, SendCommand
+from flowmachine.core.actions import Outcome
 from flowmachine.core.decide import decide
-from flowmachine.core.definition import HookError, Payload, SagaId
+from flowmachine.core.definition import HookError, Payload, SagaId, SendCommand
 from flowmachine.core.inputs import Input
 from flowmachine.core.merge import merge_deep
 from flowmachine.core.payload import decode_payload, encode_payload
@@ -26,6 +26,7 @@ from tests.support.builders import (
     rest_machine,
     resumed,
     saga_after,
+    sent_by,
     small_machine,
     state,
     transition,
@@ -71,7 +72,7 @@ def test_a_saga_whose_command_was_held_remembers_the_revision_that_held_it() -> 
 def test_creation_enters_the_initial_state_and_sends_its_command_with_the_metadata() -> None:
     decision = decide(ORDERS, None, create({"items": 2}))
     assert decision.outcome is Outcome.CREATED
-    assert decision.commands == (
+    assert sent_by(decision) == (
         SendCommand(command("executePayment").channel, "executePayment", encode_payload({"items": 2})),
     )
     saga = decision.saga
@@ -123,7 +124,7 @@ def test_listed_event_moves_the_saga_and_sends_the_command_with_the_merged_metad
     decision = decide(ORDERS, saga, event("paymentExecuted", {"price": {"gross": 2}}, at_ms=NOW_MS + 1_234))
     merged = {"items": 2, "price": {"gross": 2}}
     assert decision.outcome is Outcome.ADVANCED
-    assert decision.commands == (SendCommand(command("prepareOrder").channel, "prepareOrder", encode_payload(merged)),)
+    assert sent_by(decision) == (SendCommand(command("prepareOrder").channel, "prepareOrder", encode_payload(merged)),)
     moved = decision.saga
     assert moved is not None
     assert (moved.seq, moved.current_state, moved.latest_event, decode_payload(moved.metadata)) == (

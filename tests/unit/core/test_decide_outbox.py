@@ -2,8 +2,9 @@
 
 import pytest
 
-from flowmachine.core.actions import Outcome, SendCommand
+from flowmachine.core.actions import Outcome
 from flowmachine.core.decide import decide
+from flowmachine.core.definition import SendCommand
 from flowmachine.core.inputs import Input
 from flowmachine.core.payload import decode_payload, encode_payload
 from flowmachine.core.saga import OutboxEntry, Saga
@@ -18,6 +19,7 @@ from tests.support.builders import (
     order_machine,
     rest_machine,
     saga_after,
+    sent_by,
     state,
     without_state,
 )
@@ -33,7 +35,7 @@ def entry_ids(saga: Saga) -> list[str]:
 def test_commands_over_http_wait_in_the_outbox_and_others_are_sent() -> None:
     whole = rest_machine()
     decision = decide(whole, None, create({"a": 1}))
-    assert decision.commands == (SendCommand(command("tell", "twofold").channel, "tell", encode_payload({"a": 1})),)
+    assert sent_by(decision) == (SendCommand(command("tell", "twofold").channel, "tell", encode_payload({"a": 1})),)
     assert decision.saga is not None
     assert decision.saga.outbox == (
         OutboxEntry("1", "rest", "work", encode_payload({"a": 1})),

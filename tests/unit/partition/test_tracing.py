@@ -199,8 +199,8 @@ def test_change_that_would_be_too_large_does_not_take_the_place_of_the_next() ->
 def test_command_has_its_id_beside_its_trace() -> None:
     partition = new_partition(has_command_ids=True)
     partition.sampler = lambda _: True
-    command, *_ = partition.plan([create_record()], [], NOW_MS).records
-    assert dict(command.headers) == {
+    ((key, _, headers),) = partition.plan([create_record()], [], NOW_MS).commands[COMMANDS, None]
+    assert dict(headers) == {
         "traceparent": f"00-{TRACE}-{span(1)}-01".encode(),
-        **dict(command_headers(command.key or b"", 1, 0)),
+        **dict(command_headers(key, 1, 0)),
     }

@@ -1,17 +1,9 @@
-"""The journal says what a batch has moved and sent; what must not be written twice does not go that way."""
+"""The journal says what a batch has moved and sent."""
 
 import pytest
 
 from flowmachine.errors import InvariantError
-from flowmachine.wire.journal import (
-    FENCE_KEY,
-    JOURNAL_KEY,
-    Journal,
-    decode_journal,
-    encode_journal,
-    is_control,
-    may_repeat,
-)
+from flowmachine.wire.journal import FENCE_KEY, JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control
 from flowmachine.wire.log import OutputRecord
 
 COMMAND = OutputRecord("commands", b"order-1", b"{}", None, (("flowmachine-command-id", b"order-1:1.0"),), 1_700)
@@ -36,14 +28,6 @@ def test_no_saga_has_the_key_of_a_control_record() -> None:
     assert not is_control("ÿ-order".encode())
     with pytest.raises(UnicodeDecodeError):
         JOURNAL_KEY.decode()
-
-
-@pytest.mark.parametrize(
-    "other", [OutputRecord("m.intake", b"order-2", b"{}", 1), OutputRecord("m.unmatched", b"", b"")]
-)
-def test_what_is_forwarded_or_kept_needs_a_transaction(other: OutputRecord) -> None:
-    assert may_repeat([COMMAND, COMMAND], ["commands"])
-    assert not may_repeat([COMMAND, other], ["commands"])
 
 
 def test_what_is_no_journal_is_an_error_of_ours() -> None:

@@ -15,7 +15,7 @@ from flowmachine.adapters.embedded.schema import Synchronous, open_database
 from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import ConfigurationError, FencedError, InvariantError
 from flowmachine.ports import TopicPartition, Transaction
-from flowmachine.wire.log import OutputRecord, StoredRecord, as_output
+from flowmachine.wire.log import OutputRecord, StoredRecord, as_output, commands_as_output
 
 
 @final
@@ -182,7 +182,7 @@ class Store:
         if row[0] != epoch:
             raise FencedError(f"the home partition has been opened again (epoch {row[0]}, ours is {epoch})")
         sagas = as_output(transaction.sagas, changelog.topic, changelog.partition)
-        self.append([*transaction.records, *sagas], now_ms=now_ms)
+        self.append([*transaction.records, *commands_as_output(transaction.commands), *sagas], now_ms=now_ms)
         self.set_offsets(group, transaction.next_offsets)
 
     def append(self, records: Sequence[OutputRecord], *, now_ms: int) -> list[int]:

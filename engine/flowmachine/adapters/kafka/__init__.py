@@ -2,9 +2,9 @@
 
 from flowmachine.adapters.kafka.changes import KafkaChanges
 from flowmachine.adapters.kafka.connection import KafkaConnection, KafkaCredentials, Sasl
+from flowmachine.adapters.kafka.fetched import read_lean_records
 from flowmachine.adapters.kafka.log import KafkaLog, KafkaLogSettings
 from flowmachine.adapters.kafka.oauth import EndpointTokens, GivenTokens, TokenEndpoint
-from flowmachine.adapters.kafka.source import read_lean_records
 from flowmachine.adapters.kafka.topics import TopicNames, topic_names
 
 __all__ = [

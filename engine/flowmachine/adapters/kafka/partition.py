@@ -28,8 +28,8 @@ from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches
 from flowmachine.adapters.kafka.source import FETCH_BYTES, UNPACKED_RECORDS_MAX, KafkaSource, consumer_arguments
 from flowmachine.errors import ConfigurationError, FencedError, FlowMachineError, TransientError
 from flowmachine.ports import Source, Topics, Transaction
-from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control, may_repeat
-from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.journal import JOURNAL_KEY, Journal, decode_journal, encode_journal, is_control
+from flowmachine.wire.log import CommandRecords, InputRecord, OutputRecord, commands_as_output
 
 TRANSACTION_TIMEOUT_MS = 15_000
 """How long a dead engine's open transaction may hold back read_committed readers before the broker aborts it."""
@@ -238,7 +238,7 @@ class KafkaPartitionLog:
     async def _commit(self, transaction: Transaction, offsets: Mapping[TopicPartition, int]) -> None:
         producer = self._producer
         await producer.begin_transaction()
-        sent = await self._send(producer, transaction.records, is_transactional=True)
+        sent = await self._send(producer, transaction.records, transaction.commands, is_transactional=True)
         if transaction.sagas:
             for builder in build_changelog(transaction.sagas, is_transactional=True):
                 sent.append(await producer.send_batch(builder, self._changelog.topic, partition=self._partition))
@@ -251,10 +251,15 @@ class KafkaPartitionLog:
             self.restored_to = max(self.restored_to, results[-1].offset + 1)
 
     async def _send(
-        self, producer: AIOKafkaProducer, records: Sequence[OutputRecord], *, is_transactional: bool
+        self,
+        producer: AIOKafkaProducer,
+        records: Sequence[OutputRecord],
+        commands: CommandRecords,
+        *,
+        is_transactional: bool,
     ) -> list[asyncio.Future[Any]]:
         """Hand records to a producer; they are safe once the futures are done."""
-        batches = await build_batches(records, self._count_partitions, is_transactional=is_transactional)
+        batches = await build_batches(records, commands, self._count_partitions, is_transactional=is_transactional)
         return [
             await producer.send_batch(builder, topic, partition=partition)
             for (topic, partition), builders in batches.items()
@@ -262,26 +267,27 @@ class KafkaPartitionLog:
         ]
 
     async def _commit_directly(self, direct: DirectProducer, transaction: Transaction) -> bool:
-        """Commit without a transaction, if the batch is small and has nothing but saga records and commands.
+        """Commit without a transaction, if the batch is small and has only what may be written twice.
 
         1. saga records and journal, as one record batch; 2. the commands. After an error or a cancellation in between
         the journal must not be overwritten: the partition has to be opened again.
         """
-        commands = transaction.records
-        if not may_repeat(commands, self._context.topics.outputs):
+        if transaction.records:
             return False
         offsets = self._late_offsets | {TopicPartition(*key): at for key, at in transaction.next_offsets.items()}
         positions = [
             (place.topic, place.partition, offset) for place, offset in offsets.items() if place != self._changelog
         ]
-        batch = direct.build({**transaction.sagas, JOURNAL_KEY: encode_journal(Journal(positions, commands))})
+        journal = Journal(positions, commands_as_output(transaction.commands))
+        batch = direct.build({**transaction.sagas, JOURNAL_KEY: encode_journal(journal)})
         if batch is None:
             return False
         try:
             with translated(f"committing to home partition {self._partition}"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                     end = await direct.append(batch)
-                    await asyncio.gather(*await self._send(direct.client, commands, is_transactional=False))
+                    sent = await self._send(direct.client, (), transaction.commands, is_transactional=False)
+                    await asyncio.gather(*sent)
         except BaseException:  # the journal must not be overwritten before its commands have been sent
             self._failure = self._failure or TransientError("the batch before has not ended")
             raise

@@ -1,17 +1,16 @@
 """An input topic partition on Kafka, and how a consumer that reads one partition is set up."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
-from aiokafka.consumer.fetcher import PartitionRecords
 
 from flowmachine.adapters.kafka.connection import KafkaConnection
 from flowmachine.adapters.kafka.errors import translated
 from flowmachine.errors import TransientError
-from flowmachine.wire.log import InputRecord, StoredRecord
+from flowmachine.wire.log import InputRecord
 
 FETCH_BYTES = 2 * 1024 * 1024
 UNPACKED_RECORDS_MAX = 5_000
@@ -32,33 +31,6 @@ def consumer_arguments(connection: KafkaConnection, fetch_bytes: int) -> dict[st
         "max_partition_fetch_bytes": fetch_bytes,
         "fetch_max_wait_ms": 500,
     }
-
-
-def read_lean_records() -> None:
-    """Make the consumers of this process give out what engines look at, without deserializers.
-
-    aiokafka's own record has four fields more, which are computed for nobody, and each comes through one more iterator.
-    For processes that are ours alone: other code in them may miss those fields.
-    """
-    setattr(PartitionRecords, "_consumer_record", _to_stored_record)  # noqa: B010 - it has no public name
-    setattr(PartitionRecords, "__iter__", _iterate)  # noqa: B010
-
-
-def _iterate(records: Any) -> Iterator[StoredRecord]:
-    return records._records_iterator or iter(())  # noqa: SLF001
-
-
-def _to_stored_record(_: PartitionRecords, place: TopicPartition, record: Any) -> StoredRecord:
-    headers = record.headers
-    return StoredRecord(
-        place.topic,
-        place.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        tuple(headers) if headers else (),
-    )
 
 
 class KafkaSource:
