@@ -152,8 +152,9 @@ class State(msgspec.Struct, frozen=True):
         own = () if self.command is None else (self.command,)
         commands = (*own, *self.side_commands)
         force_setattr(self, "commands", commands)
-        if not any(command.is_outbox or command.build for command in commands):
-            force_setattr(self, "sends", tuple(SendCommand(each.channel, each.label) for each in commands))
+        is_plain = not any(command.is_outbox or command.build for command in commands)
+        sends = tuple(SendCommand(each.channel, each.label) for each in commands)
+        force_setattr(self, "sends", sends if is_plain else None)
 
 
 @final
