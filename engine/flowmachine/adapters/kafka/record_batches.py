@@ -1,18 +1,23 @@
-"""Output records as aiokafka's record batches: what one produce request takes, built at once.
+"""Output records as Kafka's record batches, version 2 (https://kafka.apache.org/documentation/#recordbatch).
+
+aiokafka's own builder takes records one by one, and copies and compresses a megabyte of them when it is sent and has
+long left the processor's cache. Here some dozens at a time are encoded and compressed, and a compressed batch holds
+what fits once it is compressed, so a transaction mostly needs one.
 
 The changelog is compressed (`docs/decisions/0019-compressed-changelog.md`), and nothing else: clients of services have
 to read commands, and not all of them know zstd.
 """
 
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBase
+from aiokafka.record.util import calc_crc32c, encode_varint
 from zstandard import ZstdCompressor
 
 from flowmachine.core.partitioners import java_murmur2
@@ -20,22 +25,25 @@ from flowmachine.wire.log import CommandRecords, Headers, OutputRecord, SagaReco
 
 BATCH_BYTES = 1_040_000
 """Largest record batch: just below the brokers' default `message.max.bytes` (1,048,588)."""
+UNPACKED_BYTES = 8 * 1024 * 1024
+"""Most that a compressed batch holds: readers have it in memory at once."""
+_HEADER: Final = DefaultRecordBase.HEADER_STRUCT
+_CHECKSUM: Final = struct.Struct(">I")
+_NO_LEADER, _MAGIC = -1, 2
+_KEPT_VARINTS: Final = 16_384
+_STRETCH_BYTES: Final = 64 * 1024
+_HELD_BACK_BYTES: Final = 256 * 1024
+"""More than the compressor keeps to itself before it gives out what it has made of it."""
 
 CountPartitions = Callable[[str], Awaitable[int]]
 """How many partitions a topic has."""
 
-_builder: Any = sys.modules[DefaultRecordBatchBuilder.__module__]
-_builder.zstd_encode = ZstdCompressor(level=1).compress
-"""aiokafka asks for level 3, and has no option: that takes half as long again, and makes these records no smaller.
-
-This compressor keeps its working memory, which aiokafka's way has the kernel clear anew for every batch. It is for one
-thread at a time, that of the event loop."""
-
-_place = attrgetter("topic", "partition", "timestamp")
-_as_row: Callable[[OutputRecord], "_Row"] = attrgetter("key", "value", "headers")
+_compressor = ZstdCompressor(level=1)
+"""Keeps its working memory from batch to batch, so for one batch at a time. A higher level makes sagas no smaller."""
 _Row = tuple[bytes | None, bytes | None, Headers]
 """Key, value, headers."""
-_NO_HEADERS: list[tuple[str, bytes]] = []
+_place = attrgetter("topic", "partition", "timestamp")
+_as_row: Callable[[OutputRecord], _Row] = attrgetter("key", "value", "headers")
 
 
 async def build_batches(
@@ -46,59 +54,180 @@ async def build_batches(
     is_transactional: bool,
 ) -> dict[tuple[str, int], list[BatchBuilder]]:
     """Record batches by topic and partition, in the order of the records."""
-    batches: dict[tuple[str, int], list[BatchBuilder]] = {}
-    create = partial(BatchBuilder, BATCH_BYTES, DefaultRecordBatch.CODEC_NONE, is_transactional=is_transactional)
+    now_ms = _now_ms()
+    writers: dict[tuple[str, int], _Writer] = {}
     # Commands have their place in common, and neighbours mostly do: what is the same for all is done once.
-    runs: Iterator[tuple[tuple[str, int | None, int | None], Iterator[_Row]]] = chain(
+    runs: Iterator[tuple[tuple[str, int | None, int | None], Iterable[_Row]]] = chain(
         ((place, map(_as_row, run)) for place, run in groupby(records, key=_place)),
-        (((*place, None), iter(rows)) for place, rows in commands.items() if rows),
+        (((*place, None), rows) for place, rows in commands.items() if rows),
     )
     for (topic, partition, timestamp), rows in runs:
+        at_ms = now_ms if timestamp is None else timestamp
         if partition is not None:
-            _extend(batches.setdefault((topic, partition), []), rows, create, timestamp)
+            _writer_of(writers, (topic, partition), is_transactional=is_transactional).write(rows, at_ms)
             continue
         count = await count_partitions(topic)
         for row in rows:
             place = topic, java_murmur2(row[0] or b"", count)
-            _extend(batches.setdefault(place, []), iter((row,)), create, timestamp)
-    for builders in batches.values():
-        builders[-1].close()
-    return batches
+            _writer_of(writers, place, is_transactional=is_transactional).write((row,), at_ms)
+    return {place: writer.finish() for place, writer in writers.items()}
 
 
 def build_changelog(sagas: SagaRecords, *, is_transactional: bool) -> list[BatchBuilder]:
-    """Record batches of a home partition's changelog, compressed. aiokafka's producers compress all or nothing."""
-    batches: list[BatchBuilder] = []
-    create = partial(BatchBuilder, BATCH_BYTES, DefaultRecordBatch.CODEC_ZSTD, is_transactional=is_transactional)
-    _extend(batches, zip(sagas, sagas.values(), repeat(())), create)
-    batches[-1].close()
-    return batches
+    """Record batches of a home partition's changelog, compressed."""
+    writer = _Writer(is_transactional=is_transactional, is_compressed=True)
+    writer.write(zip(sagas, sagas.values(), repeat(())), _now_ms())
+    return writer.finish()
 
 
-def _extend(
-    batches: list[BatchBuilder], rows: Iterator[_Row], create: Callable[[], BatchBuilder], timestamp: int | None = None
-) -> None:
-    """Add rows of one time (None: now) to the last batch, and to as many new ones as they need."""
-    if not batches:
-        batches.append(create())
-    while (left := _fill(batches[-1], rows, timestamp)) is not None:
-        batches.append(create())
-        _fill(batches[-1], iter((left,)), timestamp)
+class RecordBatch(BatchBuilder):
+    """A record batch for aiokafka's producers: complete, but for the producer that sends it."""
+
+    def __init__(self, pieces: Sequence[bytes], count: int, attributes: int, first_ms: int, latest_ms: int) -> None:
+        """`pieces` of the records, as they are sent."""
+        self._pieces = pieces
+        self._relative_offset = count
+        self._fields = attributes, count - 1, first_ms, latest_ms
+        self._producer = -1, -1, -1
+        self._buffer = None
+        self._closed = True
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._producer = producer_id, producer_epoch, base_sequence
+
+    def size(self) -> int:
+        return _HEADER.size + sum(map(len, self._pieces))
+
+    def _build(self) -> bytearray:
+        if self._buffer is None:
+            length = self.size() - DefaultRecordBase.AFTER_LEN_OFFSET
+            count = self._relative_offset
+            header = _HEADER.pack(0, length, _NO_LEADER, _MAGIC, 0, *self._fields, *self._producer, count)
+            self._buffer = bytearray().join((header, *self._pieces))
+            checked: Any = memoryview(self._buffer)[DefaultRecordBase.ATTRIBUTES_OFFSET :]
+            _CHECKSUM.pack_into(self._buffer, DefaultRecordBase.CRC_OFFSET, calc_crc32c(checked))
+        return self._buffer
 
 
-def _fill(batch: BatchBuilder, rows: Iterator[_Row], timestamp: int | None) -> _Row | None:
-    """Add rows until one finds no room; that one is returned, and is not among those that are left.
+class _Writer:
+    """Writes the records of one partition into as many batches as they need."""
 
-    One by one, through `BatchBuilder.append`, costs twice as much. An empty batch takes a record of any size.
-    """
-    inner: Any = batch  # what it wraps has no public name
-    append, offset = inner._builder.append, inner._relative_offset  # noqa: SLF001
-    left: _Row | None = None
+    def __init__(self, *, is_transactional: bool, is_compressed: bool = False) -> None:
+        self._attributes = DefaultRecordBase.TRANSACTIONAL_MASK if is_transactional else 0
+        self._is_compressed = is_compressed
+        if is_compressed:
+            self._attributes |= DefaultRecordBase.CODEC_ZSTD
+        self._batches: list[BatchBuilder] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream = _compressor.compressobj() if self._is_compressed else None
+        self._pieces: list[bytes] = []
+        self._size = self._unpacked = self._count = self._first_ms = self._latest_ms = 0
+
+    def write(self, rows: Iterable[_Row], at_ms: int) -> None:
+        """Add records of one time."""
+        for stretch in _stretches(rows):
+            data = self._encode(stretch, at_ms)
+            if not self._has_room(len(data)):
+                self._end()
+                data = self._encode(stretch, at_ms)
+            self._add(data, len(stretch), at_ms)
+
+    def finish(self) -> list[BatchBuilder]:
+        """The batches."""
+        self._end()
+        return self._batches
+
+    def _encode(self, rows: Sequence[_Row], at_ms: int) -> bytes:
+        """Offsets and times count from the batch's first."""
+        return _encode(rows, self._count, at_ms - self._first_ms if self._count else 0)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so much more fits, however badly it compresses. An empty batch takes a record of any size."""
+        held_back = _HELD_BACK_BYTES if self._is_compressed else _HEADER.size
+        fits = self._size + held_back + size <= BATCH_BYTES and self._unpacked + size <= UNPACKED_BYTES
+        return fits or not self._count
+
+    def _add(self, data: bytes, count: int, at_ms: int) -> None:
+        piece = data if self._stream is None else self._stream.compress(data)
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._unpacked += len(data)
+        if not self._count:
+            self._first_ms = at_ms
+        self._latest_ms = max(self._latest_ms, at_ms)
+        self._count += count
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._pieces.append(self._stream.flush())
+        self._batches.append(RecordBatch(self._pieces, self._count, self._attributes, self._first_ms, self._latest_ms))
+        self._begin()
+
+
+def _writer_of(writers: dict[tuple[str, int], _Writer], place: tuple[str, int], *, is_transactional: bool) -> _Writer:
+    writer = writers.get(place)
+    if writer is None:
+        writer = writers[place] = _Writer(is_transactional=is_transactional)
+    return writer
+
+
+def _stretches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Records that are encoded and compressed at once: as many as stay in the processor's cache meanwhile."""
+    stretch: list[_Row] = []
+    size = 0
+    for row in rows:
+        size += len(row[1] or b"")
+        if size > _STRETCH_BYTES and stretch:
+            yield stretch
+            stretch, size = [], len(row[1] or b"")
+        stretch.append(row)
+    if stretch:
+        yield stretch
+
+
+def _encode(rows: Sequence[_Row], offset: int, delta_ms: int) -> bytes:
+    """Records of one time as they stand in a batch, the first at `offset` in it."""
+    parts: list[bytes] = []
+    varints = _varints
+    start = _NO_ATTRIBUTES + varints[delta_ms]
     for key, value, headers in rows:
-        if append(offset, timestamp, key, value, list(headers) if headers else _NO_HEADERS) is None:
-            batch.close()
-            left = key, value, headers
-            break
+        at = varints[offset]
+        key_size, key_bytes = (varints[len(key)], key) if key is not None else (_NULL, b"")
+        value_size, value_bytes = (varints[len(value)], value) if value is not None else (_NULL, b"")
+        end = _encode_headers(headers) if headers else _NO_HEADERS
+        size = len(start) + len(at) + len(key_size) + len(key_bytes) + len(value_size) + len(value_bytes) + len(end)
+        parts += (varints[size], start, at, key_size, key_bytes, value_size, value_bytes, end)
         offset += 1
-    inner._relative_offset = offset  # noqa: SLF001
-    return left
+    return b"".join(parts)
+
+
+def _encode_headers(headers: Headers) -> bytes:
+    parts = [_varints[len(headers)]]
+    for name, value in headers:
+        text = name.encode()
+        parts += (_varints[len(text)], text, _varints[len(value)], value)
+    return b"".join(parts)
+
+
+class _Varints(dict[int, bytes]):
+    """Kafka's integers of variable length; small ones are made once."""
+
+    def __missing__(self, number: int) -> bytes:
+        encoded = bytearray()
+        encode_varint(number, encoded.append)
+        if 0 <= number < _KEPT_VARINTS:
+            self[number] = bytes(encoded)
+        return bytes(encoded)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+_varints: Final = _Varints()
+_NULL: Final = _varints[-1]
+"""Instead of a size."""
+_NO_ATTRIBUTES: Final = b"\0"
+_NO_HEADERS: Final = _varints[0]
