@@ -1,6 +1,7 @@
 """The record batches that engines write are, byte for byte, those that aiokafka would write of the same records."""
 
 import asyncio
+from typing import Any
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -11,7 +12,9 @@ from flowmachine.adapters.kafka.record_batches import BATCH_BYTES, build_batches
 from flowmachine.wire.log import OutputRecord
 from tests.support.strategies import heavy
 
-headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=200)), max_size=3).map(tuple)
+headers: st.SearchStrategy[Any] = st.lists(
+    st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=200)), max_size=3
+).map(tuple)
 sizes = st.sampled_from([0, 1, 50, 63, 64, 300, 8_191, 8_192, 70_000])
 values = st.builds(lambda size, byte: bytes([byte]) * size, sizes, st.integers(0, 255))
 records = st.builds(
@@ -21,7 +24,7 @@ records = st.builds(
     st.none() | values,
     st.just(0),
     headers,
-    st.integers(0, 2**41),
+    st.integers(-1, 2**41),
 )
 
 

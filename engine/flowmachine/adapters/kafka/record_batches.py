@@ -66,10 +66,12 @@ async def build_batches(
         if partition is not None:
             _writer_of(writers, (topic, partition), is_transactional=is_transactional).write(rows, at_ms)
             continue
+        by_partition: dict[int, list[_Row]] = {}
         count = await count_partitions(topic)
         for row in rows:
-            place = topic, java_murmur2(row[0] or b"", count)
-            _writer_of(writers, place, is_transactional=is_transactional).write((row,), at_ms)
+            by_partition.setdefault(java_murmur2(row[0] or b"", count), []).append(row)
+        for number, its_rows in by_partition.items():
+            _writer_of(writers, (topic, number), is_transactional=is_transactional).write(its_rows, at_ms)
     return {place: writer.finish() for place, writer in writers.items()}
 
 
@@ -154,9 +156,8 @@ class _Writer:
         self._pieces.append(piece)
         self._size += len(piece)
         self._unpacked += len(data)
-        if not self._count:
-            self._first_ms = at_ms
-        self._latest_ms = max(self._latest_ms, at_ms)
+        self._first_ms = self._first_ms if self._count else at_ms
+        self._latest_ms = max(self._latest_ms, at_ms) if self._count else at_ms
         self._count += count
 
     def _end(self) -> None:
@@ -207,7 +208,9 @@ def _encode_headers(headers: Headers) -> bytes:
     parts = [_varints[len(headers)]]
     for name, value in headers:
         text = name.encode()
-        parts += (_varints[len(text)], text, _varints[len(value)], value)
+        content: Any = value  # clients may write headers without one, and aiokafka gives out None
+        parts += (_varints[len(text)], text)
+        parts += (_varints[len(content)], content) if content is not None else (_NULL,)
     return b"".join(parts)
 
 
