@@ -22,6 +22,8 @@ RUN cd /opt/flowmachine/lib/python3.*/site-packages/kubernetes \
  && /opt/flowmachine/bin/python3 -B -c "import importlib, pkgutil; \
     [importlib.import_module(module.name) for name in ('flowmachine', 'flowmachine_operator') \
      for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f'{name}.')]"
+# zstandard has a second build of itself for other Pythons, 12 MB.
+RUN rm /opt/flowmachine/lib/python3.*/site-packages/zstandard/_cffi.*.so
 # Bytecode is made here, as the root file system is read-only later, and carries no times; one process with fixed hashes
 # makes it, so that the same wheels make the same image.
 ENV PYTHONHASHSEED=0
