@@ -66,8 +66,8 @@ def test_a_compressed_batch_holds_what_fits_once_it_is_compressed() -> None:
         assert {key: value for key, value, _ in unpack(batches)} == sagas
     assert 27 * 300_000 <= UNPACKED_BYTES < 28 * 300_000
     assert [batch.record_count() for batch in build_changelog(alike, is_transactional=True)] == [27, 27, 6]
-    *full, _ = build_changelog(noise, is_transactional=True)
-    assert [batch.size() > 0.7 * BATCH_BYTES for batch in full] == [True, True]
+    full, _ = build_changelog(noise, is_transactional=True)
+    assert full.size() > 0.7 * BATCH_BYTES
 
 
 async def test_a_record_larger_than_a_batch_stands_alone() -> None:
