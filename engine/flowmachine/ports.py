@@ -23,7 +23,7 @@ from flowmachine.partition.plan import BatchPlan
 from flowmachine.partition.tracing import Step
 from flowmachine.wire.listing import SagaFilter as SagaFilter  # stores need nothing else from there
 from flowmachine.wire.listing import SagaPage, Scan, ScanRequest
-from flowmachine.wire.log import CommandRecords, InputRecord, OutputRecord, SagaRecords
+from flowmachine.wire.log import CommandRecords, Fetch, InputRecord, OutputRecord, SagaRecords
 from flowmachine.wire.outcome import EventOutcome, IntakePlace
 
 TopicPartition = tuple[str, int]
@@ -89,8 +89,8 @@ class Source(Protocol):
         """How many records (on Kafka: offsets) the log is known to have from `position` on. Asks nobody for it."""
         ...
 
-    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
-        """Wait until there is at least one record, then return what is there, at most `records_max`.
+    async def fetch(self) -> Fetch:
+        """Wait until there is at least one record, then return what is there.
 
         Raises TransientError when the log is away, ConfigurationError when a right or topic is missing.
         """

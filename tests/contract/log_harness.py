@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from flowmachine.ports import Log, PartitionLog, Source
-from flowmachine.wire.log import CommandRecords, CommandRow, InputRecord, OutputRecord, Place
+from flowmachine.wire.log import CommandRecords, CommandRow, Fetch, InputRecord, OutputRecord, Place
 
 HOME_PARTITIONS = 2
 
@@ -68,11 +69,26 @@ def source_of(log: PartitionLog, topic: str) -> Source:
     return source
 
 
-async def fetch_count(source: Source, count: int, *, records_max: int = 100) -> list[InputRecord]:
+_left: WeakKeyDictionary[Source, Fetch] = WeakKeyDictionary()
+"""What sources have brought, and nobody has asked for so far."""
+
+
+async def fetch_some(source: Source, records_max: int = 100) -> list[InputRecord]:
+    """The next records, at least one."""
+    while True:
+        fetch = _left.pop(source, None) or await source.fetch()
+        records = fetch.take(records_max)
+        if fetch.count:
+            _left[source] = fetch
+        if records:
+            return records
+
+
+async def fetch_count(source: Source, count: int) -> list[InputRecord]:
     """The next `count` records."""
     records: list[InputRecord] = []
     while len(records) < count:
-        records += await soon(source.fetch(min(records_max, count - len(records))))
+        records += await soon(fetch_some(source, count - len(records)))
     return records
 
 

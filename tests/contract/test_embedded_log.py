@@ -144,7 +144,7 @@ async def test_waiting_fetch_ends_when_the_log_stops(tmp_path: Path) -> None:
     log = EmbeddedLog(tmp_path / "a.db", names=NAMES, inputs=("in",), outputs=(), group="g")
     await log.start()
     partition_log = await log.open_partition(0)
-    waiting = asyncio.ensure_future(source_of(partition_log, "in").fetch(1))
+    waiting = asyncio.ensure_future(source_of(partition_log, "in").fetch())
     await asyncio.wait({waiting}, timeout=0.02)
     await log.stop()
     with pytest.raises(TransientError):
@@ -178,7 +178,7 @@ async def test_page_of_large_records_is_cut(harness: EmbeddedHarness) -> None:
     large = [OutputRecord(names.input, b"k", bytes([n]) * 1_000_000, 0) for n in range(40)]
     await harness.produce(large)
     source = source_of(await log.open_partition(0), names.input)
-    first = await source.fetch(1_000)
+    first = (await source.fetch()).take(1_000)
     assert 1 <= len(first) < 40
     rest = await fetch_count(source, 40 - len(first))
     assert [*values(first), *values(rest)] == [record.value for record in large]

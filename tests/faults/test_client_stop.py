@@ -48,7 +48,7 @@ async def test_a_source_whose_client_has_stopped_reading_says_so(
         place = TopicPartition(topic, 0)
         consumer.assign([place])
         consumer.seek(place, 0)
-        reading = asyncio.create_task(KafkaSource(consumer, place).fetch(10))
+        reading = asyncio.create_task(KafkaSource(consumer, place).fetch())
         done, _ = await asyncio.wait({reading}, timeout=1)
         assert not done, "it waits for records, and looks meanwhile"
         (fetching,) = (task for task in asyncio.all_tasks() if "_fetch_requests_routine" in repr(task.get_coro()))

@@ -51,7 +51,7 @@ async def answer(log):
             count = int(record.value)
     (source,) = partition.sources
     while True:
-        records = await source.fetch(7)
+        records = (await source.fetch()).take(100_000)
         count += len(records)
         out = [OutputRecord("out", b"k", record.value, 0) for record in records]
         saga = OutputRecord("sagas", b"saga", b"%d" % count, 0)
@@ -281,10 +281,10 @@ async def test_records_of_another_process_wake_a_waiting_source(path: Path) -> N
     log = make_log(path)
     await log.start()
     source = input_source(await log.open_partition(0))
-    waiting = asyncio.ensure_future(source.fetch(1))
+    waiting = asyncio.ensure_future(source.fetch())
     with start_script(PRODUCER, str(path), "1") as producer:
         async with asyncio.timeout(WAIT_SECONDS):
-            (record,) = await waiting
+            (record,) = (await waiting).take(10)
             await asyncio.to_thread(producer.wait)
     assert record.value == b"0"
     await log.stop()
@@ -300,7 +300,7 @@ async def test_two_processes_write_at_the_same_time(path: Path) -> None:
     with start_script(PRODUCER, str(path), str(count)) as producer:
         async with asyncio.timeout(WAIT_SECONDS):
             while len(seen) < count:
-                records = await source.fetch(2)
+                records = (await source.fetch()).take(100_000)
                 seen += [record.value for record in records]
                 answers = [OutputRecord("out", b"k", record.value, 0) for record in records]
                 await partition_log.commit(Transaction(answers, {("in", 0): records[-1].offset + 1}))

@@ -125,6 +125,32 @@ def read(
     return looks
 
 
+def read_whole(partition: Partition, start: int, count_max: int) -> tuple[int, list[tuple[object, ...]]]:
+    """As a source does it: the position once everything has come, and the records as they are taken."""
+    state = State(start)
+    records = MemoryRecords(partition.since(start))
+    unpacked = LeanRecords(PLACE, records, partition.aborted, start, None, None, True, READ_COMMITTED)
+    result = LeanResult(PLACE, assignment=state, partition_records=unpacked, backoff=0)
+    fetch = fetched.as_fetch(result.getall(fetched.WHOLE))
+    assert not result.has_more()
+    rows: list[tuple[object, ...]] = []
+    while fetch.count:
+        left = fetch.count
+        taken = fetch.take(count_max)
+        assert len(taken) <= left
+        rows += [(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken]
+    assert fetch.take(count_max) == []
+    return state.position, rows
+
+
+@heavy
+@given(st.data(), partitions(), st.integers(1, 6))
+def test_a_whole_fetch_is_what_aiokafka_reads(data: st.DataObject, partition: Partition, count_max: int) -> None:
+    start = data.draw(st.integers(0, partition.end - 1))
+    usual = read(partition, start, [None], PartitionRecords, FetchResult)
+    assert [read_whole(partition, start, count_max)] == usual
+
+
 @heavy
 @given(st.data(), partitions(), st.lists(st.none() | st.integers(1, 6), min_size=1, max_size=4))
 def test_what_is_read_is_what_aiokafka_reads(

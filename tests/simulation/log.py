@@ -13,7 +13,7 @@ from flowmachine.core.partitioners import java_murmur2
 from flowmachine.errors import TransientError
 from flowmachine.ports import Assignment, Source, Topics, Transaction
 from flowmachine.wire.journal import is_control
-from flowmachine.wire.log import InputRecord, OutputRecord, as_output, commands_as_output
+from flowmachine.wire.log import Fetch, InputRecord, OutputRecord, as_output, commands_as_output
 from tests.simulation.broker import Broker, BrokerTransaction, Place
 from tests.simulation.network import Network
 
@@ -48,6 +48,9 @@ async def _until_free(attempt: Callable[[], Awaitable[_T]]) -> _T:
         await asyncio.sleep(_BUSY_SECONDS)
 
 
+_FETCH_RECORDS_MAX = 10
+
+
 class SimulatedSource:
     """One input partition, from its committed offset on."""
 
@@ -68,17 +71,18 @@ class SimulatedSource:
         topic, partition = self._place
         return max(0, self._broker.partitions[topic][partition].stable_end - self._position)
 
-    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+    async def fetch(self) -> Fetch:
         broker, place = self._broker, self._place
         while True:
             position = self._position
             records, following = await self._network.request(
                 f"fetch {place[0]}/{place[1]} from {position}",
-                lambda position=position: broker.read(place, position, records_max),
+                lambda position=position: broker.read(place, position, _FETCH_RECORDS_MAX),
             )
             self._position = following
             if records:
-                return records
+                gaps = position % 2  # a fetch may promise more than compaction has left of it
+                return Fetch(records, len(records) + gaps, sum(len(record.value or b"") for record in records))
             data = broker.partitions[place[0]][place[1]]
             if following >= data.stable_end:  # a long poll: nothing is asked while nothing is there
                 await broker.wait(place)

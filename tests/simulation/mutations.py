@@ -5,7 +5,7 @@ in which the real one could be broken: it takes the same steps.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ from flowmachine.ports import Transaction
 from flowmachine.runtime.delivery import Delivery
 from flowmachine.runtime.engine import Engine
 from flowmachine.runtime.partition_task import PartitionTask
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.log import Fetch
 from tests.simulation.direct import DirectPartitionLog
 from tests.simulation.log import SimulatedPartitionLog, SimulatedSource
 
@@ -100,14 +100,14 @@ def a_restore_ends_where_the_changelog_ended_before_the_fence() -> Iterator[None
 
 
 def inputs_of_aborted_transactions_are_read() -> AbstractContextManager[object]:
-    async def fetch(self: SimulatedSource, _: int) -> Sequence[InputRecord]:
+    async def fetch(self: SimulatedSource) -> Fetch:
         while True:
             data = self._broker.partitions[self._place[0]][self._place[1]]
             entries = data.entries[self._position :]
             self._position += len(entries)
             records = [record for record, _ in entries if record is not None]
             if records:
-                return records
+                return Fetch.of(records)
             await self._broker.wait(self._place)
 
     return patch.object(SimulatedSource, "fetch", fetch)
@@ -150,16 +150,16 @@ def offsets_of_before_are_committed_behind_a_transaction_in_doubt() -> AbstractC
 def a_plan_is_confirmed_before_its_commit() -> Iterator[None]:
     start = PartitionTask._start_commit
 
-    def start_and_confirm(self: PartitionTask, log: Any, plan: Any, records: int) -> Any:
+    def start_and_confirm(self: PartitionTask, log: Any, plan: Any) -> Any:
         self.partition.confirm(plan)
-        return start(self, log, plan, records)
+        return start(self, log, plan)
 
     async def finish(self: PartitionTask, log: Any, commit: Any) -> None:
         del log
         seconds = await commit.task
         if not commit.plan.is_empty:
             self._report(commit.plan, seconds)
-        self._settled += commit.records
+        self._settled = commit.finished
 
     with (
         patch.object(PartitionTask, "_start_commit", start_and_confirm),

@@ -4,8 +4,8 @@ A saga that moves several times in a batch is written once.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar, cast, final
 
 import msgspec
 
@@ -32,6 +32,7 @@ EXPIRED_PER_BATCH_MAX = 500
 """Tombstones that ride along with one batch: enough to keep up with any load, too few to delay one."""
 
 T = TypeVar("T")
+_decode_id = cast("Callable[[bytes], SagaId]", bytes.decode)
 _NAME_LENGTH_MAX, _REASON_LENGTH_MAX = 200, 1000
 """What is noted of a refused input goes to the log, and its length is the sender's: it is cut."""
 
@@ -93,14 +94,18 @@ class Batch:
         self.size = 0
         """Bytes that it will write."""
 
-    def take(self, inputs: Sequence[T], take_one: Callable[[T], None]) -> int:
-        """Decide inputs in their order until the batch is large enough; returns how many."""
+    def take(self, inputs: Iterable[T], take_one: Callable[[T], None]) -> int:
+        """Decide inputs in their order until the batch is large enough; returns how many. Asks for no further one."""
         bytes_max = self.settings.batch_bytes_max
-        for count, one in enumerate(inputs):
-            if self.size >= bytes_max:
-                return count
+        if self.size >= bytes_max:
+            return 0
+        count = 0
+        for one in inputs:
             take_one(one)
-        return len(inputs)
+            count += 1
+            if self.size >= bytes_max:
+                break
+        return count
 
     def to_plan(self, now_ms: int, *, records_taken: int, internal_taken: int) -> BatchPlan:
         """The plan, with sagas that finished long ago taken out."""
@@ -390,7 +395,7 @@ def _set(ordered: dict[str, None], saga_id: str, *, is_in: bool) -> None:
 
 def _decode_input(record: InputRecord, key: bytes, *, is_intake: bool) -> Input:
     try:
-        saga_id = SagaId(key.decode())
+        saga_id = _decode_id(key)
     except UnicodeDecodeError:
         raise MalformedError("the key is not UTF-8; the key must be the saga id") from None
     if is_intake and (INPUT_HEADER, CREATE) in record.headers:

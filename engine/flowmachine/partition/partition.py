@@ -4,7 +4,7 @@ records ─► plan() ─► BatchPlan ─► one transaction ─► confirm()
 └──────► (transaction failed) ─► dropped: nothing to undo
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flowmachine.core.decide import can_resume
 from flowmachine.core.definition import ChannelId, Machine
@@ -37,7 +37,7 @@ class Partition:
 
     def plan(
         self,
-        records: Sequence[InputRecord],
+        records: Iterable[InputRecord],
         internal: Sequence[Input],
         now_ms: int,
         *,
@@ -48,7 +48,7 @@ class Partition:
         `after` is a plan that is being committed: this one builds on it, and is void if that one fails.
 
         Changes nothing in memory. Every record that the plan has taken ends up in exactly one outcome, or is forwarded
-        to its home; those behind it are for the next plan.
+        to its home; those behind them are for the next plan, and not asked for.
         """
         batch = Batch(self.machine, self.settings, self.sagas, self.command_places, self.sampler, after)
         internal_taken = batch.take(internal, batch.take_internal)

@@ -7,6 +7,7 @@ nothing, and a read hands out what is stored. A saga is decoded only when it mov
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from typing import cast
 
 from flowmachine.core.timestamps import parse_timestamp
 from flowmachine.partition.key_order import KeyOrder
@@ -57,15 +58,15 @@ class PartitionSagas:
         """Apply what a committed batch wrote. States are counted by the caller, who has the sagas decoded."""
         for _ in range(expired_count):
             self._finished.popleft()
-        records, is_ordered = self._records, self._order is not None
-        for key, value in changed.items():
-            if value is None:
-                self._forget_state(key)
-                self._remove(key)
-            elif not is_ordered:
-                records[key] = value
-            else:
-                self._put(key, value)
+        if self._order is None and None not in changed.values():  # as mostly
+            self._records.update(cast("Mapping[bytes, bytes]", changed))
+        else:
+            for key, value in changed.items():
+                if value is None:
+                    self._forget_state(key)
+                    self._remove(key)
+                else:
+                    self._put(key, value)
         self._finished.extend(finished)
 
     def expired(self, before_ms: int, count_max: int, *, skip: int = 0) -> tuple[int, list[bytes]]:

@@ -2,28 +2,27 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Generator, Sequence
+from typing import Final
 
 from flowmachine.core.inputs import Input
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.log import Fetch, InputRecord
 
-_value: Callable[[InputRecord], bytes | None] = attrgetter("value")
+_PIECE: Final = 64
+"""Records that are made at once: so few that they are still in the processor's cache when they are decided."""
 
 
 class Inbox:
     """Bounded: readers wait while two batches are already there, so a slow log slows the reading.
 
-    A batch has `records_max` records, or fewer whose values have `bytes_max` bytes.
+    A batch has `records_max` records, or fewer that have `bytes_max` bytes.
     """
 
     def __init__(self, records_max: int, bytes_max: int) -> None:
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._chunks: deque[tuple[Sequence[InputRecord], int]] = deque()
-        """What was read at once, and the bytes of its values."""
-        self._count = 0
-        self._bytes = 0
+        self._fetches: deque[Fetch] = deque()
+        self._put = 0
         self._internal: list[Input] = []
         self._error: BaseException | None = None
         self._is_closed = False
@@ -33,16 +32,30 @@ class Inbox:
         self.full = asyncio.Event()
         """Set while there is a whole batch, or nothing more will come."""
         self.received = 0
-        """Records ever put, those that wait for room included."""
+        """Fetches ever put, those that wait for room included."""
+        self._held_back = 0
+        """Records of fetches that wait for room."""
 
-    async def put_records(self, records: Sequence[InputRecord]) -> None:
+    @property
+    def count(self) -> int:
+        """How many records wait here, at most."""
+        return self._held_back + sum(fetch.count for fetch in self._fetches)
+
+    @property
+    def finished(self) -> int:
+        """How many fetches have been taken to their end, or fewer."""
+        return self._put - len(self._fetches)
+
+    async def put(self, fetch: Fetch) -> None:
         """Add what a source has read; waits for room first."""
-        self.received += len(records)
-        await self._has_room.wait()
-        size = _size(records)
-        self._chunks.append((records, size))
-        self._count += len(records)
-        self._bytes += size
+        self.received += 1
+        self._held_back += fetch.count
+        try:
+            await self._has_room.wait()
+        finally:
+            self._held_back -= fetch.count
+        self._put += 1
+        self._fetches.append(fetch)
         self._update()
 
     def put_internal(self, received: Input) -> None:
@@ -50,13 +63,8 @@ class Inbox:
         self._internal.append(received)
         self._update()
 
-    def put_back(self, records: Sequence[InputRecord], internal: Sequence[Input]) -> None:
-        """Return what the latest `take` gave and the batch has no room for: it comes first again."""
-        if records:
-            size = _size(records)
-            self._chunks.appendleft((records, size))
-            self._count += len(records)
-            self._bytes += size
+    def put_back(self, internal: Sequence[Input]) -> None:
+        """Return inputs that the latest `take` gave and the batch has no room for: they come first again."""
         self._internal[:0] = internal
         self._update()
 
@@ -85,35 +93,42 @@ class Inbox:
     @property
     def is_empty(self) -> bool:
         """Whether `take` would return nothing."""
-        return not self._count and not self._internal
+        return not self._fetches and not self._internal
 
-    def take(self) -> tuple[list[InputRecord], list[Input]]:
-        """What is there, up to one batch by its count."""
-        records: list[InputRecord] = []
-        while self._chunks and len(records) < self._records_max:
-            (chunk, size), room = self._chunks.popleft(), self._records_max - len(records)
-            if len(chunk) > room:
-                taken = size * room // len(chunk)  # near enough: nothing is counted twice
-                self._chunks.appendleft((chunk[room:], size - taken))
-                chunk, size = chunk[:room], taken
-            records.extend(chunk)
-            self._bytes -= size
-        self._count -= len(records)
+    def take(self) -> list[Input]:
+        """The inputs from inside the engine."""
         internal, self._internal = self._internal, []
         self._update()
-        return records, internal
+        return internal
+
+    def take_records(self) -> Generator[InputRecord]:
+        """Records up to one batch by its count; those that are not asked for stay, once this is closed."""
+        room = self._records_max
+        try:
+            while self._fetches and room:
+                fetch = self._fetches[0]
+                piece = fetch.take(min(room, _PIECE))
+                room -= len(piece)
+                if not fetch.count:
+                    self._fetches.popleft()
+                asked_for = iter(piece)
+                try:
+                    yield from asked_for
+                finally:
+                    if rest := list(asked_for):
+                        self._fetches.appendleft(Fetch.of(rest))
+        finally:
+            self._update()
 
     def _update(self) -> None:
         """Tell those who wait, by what is there now. An error or the end is heard of at once."""
-        batches = max(self._count / self._records_max, self._bytes / self._bytes_max)
+        count = sum(fetch.count for fetch in self._fetches)
+        size = sum(fetch.size for fetch in self._fetches)
+        batches = max(count / self._records_max, size / self._bytes_max)
         is_over = self._error is not None or self._is_closed
         _signal(self._changed, is_over or not self.is_empty)
         _signal(self.full, is_over or batches >= 1)
         _signal(self._has_room, batches < 2)
-
-
-def _size(records: Sequence[InputRecord]) -> int:
-    return sum(map(len, filter(None, map(_value, records))))
 
 
 def _signal(event: asyncio.Event, is_set: bool) -> None:

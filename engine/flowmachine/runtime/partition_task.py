@@ -13,7 +13,7 @@ transaction left behind, if anything, is in the changelog.
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from flowmachine.core.actions import Outcome
@@ -61,6 +61,8 @@ class _Commit:
     """A batch on its way into the log."""
 
     plan: BatchPlan
+    finished: int
+    """Fetches whose records are all in this batch or in earlier ones."""
     task: asyncio.Task["_Committed"]
 
 
@@ -102,6 +104,9 @@ class PartitionTask:
         self._stopping = asyncio.Event()
         self._restored_to = 0
         self._settled = 0
+        """Fetches of the inbox whose records have all been committed."""
+        self._in_flight = 0
+        """Records that are being committed."""
         self._committed_at = 0.0
         self._sources: Sequence[Source] = ()
         self._intake: Source | None = None
@@ -164,7 +169,7 @@ class PartitionTask:
         self._inbox = Inbox(
             self._batch.records_max, self._batch.bytes_max
         )  # first: `reopen` may come at any time from here on
-        self._settled = 0
+        self._settled = self._in_flight = 0
         log = await self._log.open_partition(self.number)
         readers: list[asyncio.Task[None]] = []
         try:
@@ -226,7 +231,7 @@ class PartitionTask:
     async def _read(self, source: Source) -> None:
         try:
             while True:
-                await self._inbox.put_records(await source.fetch(self._batch.records_max))
+                await self._inbox.put(await source.fetch())
         except Exception as error:  # noqa: BLE001 - the partition task must hear of whatever ended the reading
             self._inbox.fail(error)
 
@@ -236,10 +241,11 @@ class PartitionTask:
         try:
             while await self._inbox.wait(IDLE_SECONDS):
                 await self._gather()
-                records, internal = self._inbox.take()
+                internal = self._inbox.take()
                 after = under_way.plan if under_way is not None else None
-                plan = self.partition.plan(records, internal, self._clock(), after=after)
-                self._inbox.put_back(records[plan.records_taken :], internal[plan.internal_taken :])
+                with closing(self._inbox.take_records()) as records:
+                    plan = self.partition.plan(records, internal, self._clock(), after=after)
+                self._inbox.put_back(internal[plan.internal_taken :])
                 if under_way is not None:
                     await self._finish(log, under_way)
                 under_way = self._start_commit(log, plan)
@@ -271,7 +277,8 @@ class PartitionTask:
             self._committed_at = loop.time()
             return _Committed(self._committed_at - started, self._clock())
 
-        return _Commit(plan, asyncio.create_task(commit()))
+        self._in_flight += plan.records_taken
+        return _Commit(plan, self._inbox.finished, asyncio.create_task(commit()))
 
     async def _finish(self, log: PartitionLog, commit: "_Commit") -> None:
         """Wait for a commit and make its plan true in memory. Raises what the log ran into; the plan is then void."""
@@ -280,7 +287,8 @@ class PartitionTask:
         self._restored_to = max(self._restored_to, log.restored_to)  # only now: what is not in memory must be read
         if not commit.plan.is_empty:
             self._report(commit.plan, committed)
-        self._settled += commit.plan.records_taken
+        self._settled = commit.finished
+        self._in_flight -= commit.plan.records_taken
 
     def _report(self, plan: BatchPlan, committed: _Committed) -> None:
         self._observer.committed(self.number, plan, committed.seconds, committed.at_ms)
@@ -346,7 +354,7 @@ class PartitionTask:
         if not self._sources:
             return None
         unread = [await source.lag() for source in self._sources]
-        return sum(unread) + self._inbox.received - self._settled
+        return sum(unread) + self._inbox.count + self._in_flight
 
     async def wait_outcome(self, offset: int) -> EventOutcome:
         """What became of the event at an offset of the intake, once it has been handled. Raises TransientError."""

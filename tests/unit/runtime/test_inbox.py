@@ -1,34 +1,47 @@
 """The inbox of a partition task: what it holds back, and that its end is heard of at once."""
 
 import asyncio
+from contextlib import closing
+from itertools import islice, pairwise
 
 import pytest
 
 from flowmachine.errors import TransientError
 from flowmachine.runtime.inbox import Inbox
+from flowmachine.wire.log import Fetch, InputRecord
 from tests.support.builders import event_record, resumed
 
 FOR_EVER = 60.0
 BYTES_MAX = 1_000_000
 
 
+def steps(count: int) -> list[InputRecord]:
+    return [event_record("step", offset=offset) for offset in range(count)]
+
+
+def take(inbox: Inbox, count: int | None = None) -> list[InputRecord]:
+    """What a batch takes that has room for `count` records."""
+    with closing(inbox.take_records()) as records:
+        return list(islice(records, count))
+
+
 async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:
     inbox = Inbox(2, BYTES_MAX)
-    records = [event_record("step", offset=offset) for offset in range(3)]
-    await inbox.put_records(records)
+    records = steps(3)
+    await inbox.put(Fetch.of(records))
     assert await inbox.wait(FOR_EVER)
-    assert inbox.take() == (records[:2], [])
+    assert take(inbox) == records[:2]
     assert await inbox.wait(FOR_EVER)
-    assert inbox.take() == (records[2:], [])
+    assert take(inbox) == records[2:]
     assert inbox.is_empty
 
 
 async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once() -> None:
     inbox = Inbox(2, BYTES_MAX)
-    await inbox.put_records([event_record("step")])
+    await inbox.put(Fetch.of(steps(1)))
     assert await inbox.wait(FOR_EVER)
     inbox.fail(TransientError("the log is away"))
-    inbox.take()
+    take(inbox)
     async with asyncio.timeout(5):
         with pytest.raises(TransientError):
             await inbox.wait(FOR_EVER)
@@ -36,53 +49,107 @@ async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once
 
 async def test_an_end_between_wait_and_take_is_seen_by_the_next_wait_at_once() -> None:
     inbox = Inbox(2, BYTES_MAX)
-    await inbox.put_records([event_record("step")])
+    await inbox.put(Fetch.of(steps(1)))
     assert await inbox.wait(FOR_EVER)
     inbox.close()
-    inbox.take()
+    take(inbox)
     async with asyncio.timeout(5):
         assert not await inbox.wait(FOR_EVER)
 
 
 async def test_what_a_batch_has_no_room_for_comes_first_again() -> None:
     inbox = Inbox(4, BYTES_MAX)
-    records = [event_record("step", offset=offset) for offset in range(6)]
+    records = steps(6)
     first, second = resumed(saga_id="first"), resumed(saga_id="second")
-    await inbox.put_records(records)
+    await inbox.put(Fetch.of(records))
     inbox.put_internal(first)
     inbox.put_internal(second)
-    taken, internal = inbox.take()
-    inbox.put_back(taken[1:], internal[1:])
+    assert inbox.take() == [first, second]
+    assert take(inbox, 1) == records[:1]
+    inbox.put_back([second])
     assert inbox.full.is_set()
-    assert inbox.take() == (records[1:5], [second])
+    assert inbox.take() == [second]
+    assert take(inbox) == records[1:5]
     assert not inbox.full.is_set()
-    assert inbox.take() == (records[5:], [])
+    assert take(inbox) == records[5:]
+    assert inbox.is_empty
+
+
+@pytest.mark.parametrize("room", [1, 63, 64, 65, 100, 128, 130])
+async def test_nothing_is_lost_or_told_twice_wherever_a_batch_ends(room: int) -> None:
+    inbox = Inbox(130, BYTES_MAX)
+    records = steps(300)
+    for start, end in pairwise((0, 70, 200, 300)):
+        await inbox.put(Fetch.of(records[start:end]))
+    taken: list[InputRecord] = []
+    while not inbox.is_empty:
+        taken += take(inbox, room)
+        assert inbox.count == len(records) - len(taken)
+    assert taken == records
+
+
+async def test_it_knows_which_fetches_have_been_taken_to_their_end() -> None:
+    inbox = Inbox(3, BYTES_MAX)
+    await inbox.put(Fetch.of(steps(2)))
+    await inbox.put(Fetch.of(steps(2)))
+    assert (inbox.received, inbox.finished) == (2, 0)
+    take(inbox)
+    assert inbox.finished == 1
+    take(inbox)
+    assert inbox.finished == inbox.received == 2
+
+
+@pytest.mark.parametrize("there", [0, 1, 2, 3])
+async def test_a_fetch_may_hold_less_than_it_promised(there: int) -> None:
+    inbox = Inbox(2, BYTES_MAX)
+    records = steps(there)
+    await inbox.put(Fetch(records, 5, 1000))
+    assert inbox.full.is_set()
+    taken: list[InputRecord] = []
+    while not inbox.is_empty:
+        taken += take(inbox)
+    assert taken == records
+    assert inbox.finished == 1
+    assert inbox.count == 0
+    assert not inbox.full.is_set()
 
 
 async def test_readers_wait_behind_two_batches_of_large_records_too() -> None:
     inbox = Inbox(1_000, 1_000)
     large = event_record("step", {"text": "x" * 1_000})
-    await inbox.put_records([large])
+    await inbox.put(Fetch.of([large]))
     assert inbox.full.is_set()
-    await inbox.put_records([large])
-    waiting = asyncio.create_task(inbox.put_records([large]))
+    await inbox.put(Fetch.of([large]))
+    waiting = asyncio.create_task(inbox.put(Fetch.of([large])))
     await asyncio.sleep(0)
     assert not waiting.done()
-    taken, _ = inbox.take()
-    inbox.put_back(taken[1:], [])  # one is on its way, one is left
+    assert (inbox.count, inbox.received) == (3, 3)
+    assert take(inbox, 1) == [large]  # one is on its way, one is left
     async with asyncio.timeout(5):
         await waiting
-    assert len(inbox.take()[0]) == 2
+    assert inbox.count == 2
+    assert len(take(inbox)) == 2
+
+
+async def test_who_waits_for_room_and_gives_up_is_not_counted_any_more() -> None:
+    inbox = Inbox(1, BYTES_MAX)
+    await inbox.put(Fetch.of(steps(2)))
+    waiting = asyncio.create_task(inbox.put(Fetch.of(steps(3))))
+    await asyncio.sleep(0)
+    assert inbox.count == 5
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert inbox.count == 2
 
 
 async def test_bytes_of_what_has_been_taken_do_not_count_any_more() -> None:
     inbox = Inbox(2, 1_000)
     large, small = event_record("step", {"text": "x" * 1_000}), event_record("step")
-    await inbox.put_records([large, small, small])
+    await inbox.put(Fetch.of([large, small, small]))
     assert inbox.full.is_set()
-    assert inbox.take() == ([large, small], [])
+    assert take(inbox) == [large, small]
     assert not inbox.full.is_set()
-    await inbox.put_records([large])
-    assert inbox.take() == ([small, large], [])
+    await inbox.put(Fetch.of([large]))
+    assert take(inbox) == [small, large]
     assert not inbox.full.is_set()
     assert inbox.is_empty

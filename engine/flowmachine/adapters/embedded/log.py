@@ -23,10 +23,11 @@ from flowmachine.adapters.embedded.worker import StoreWorker, acquire_worker, re
 from flowmachine.config.topic_names import OwnTopics
 from flowmachine.errors import ConfigurationError, FlowMachineError, InvariantError, TransientError
 from flowmachine.ports import Assignment, Clock, Log, PartitionLog, Source, TopicPartition, Topics, Transaction
-from flowmachine.wire.log import InputRecord, OutputRecord
+from flowmachine.wire.log import Fetch, InputRecord, OutputRecord
 
 HOME_PARTITIONS_DEFAULT = 4
 
+_FETCH_RECORDS_MAX = 2_000
 RESTORE_RECORDS_MAX = 2_000
 """Records per batch of a restore: a few milliseconds of the file's thread, which the other partitions share."""
 
@@ -58,11 +59,11 @@ class EmbeddedSource(Source):
         end = await self._worker.read(lambda store: store.end(self._cursor.partition_id))
         return max(0, end - self._cursor.next_offset)
 
-    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+    async def fetch(self) -> Fetch:
         """As `Source.fetch`."""
-        records = await self._worker.wait_for_records([self._cursor], records_max)
+        records = await self._worker.wait_for_records([self._cursor], _FETCH_RECORDS_MAX)
         self._cursor = msgspec.structs.replace(self._cursor, next_offset=records[-1].offset + 1)
-        return records
+        return Fetch.of(records)
 
 
 @final

@@ -1,18 +1,24 @@
 """How an engine gets at the records that aiokafka has fetched: many at once, and made of what engines look at.
 
-aiokafka makes them one by one, through two generators and with four fields more: a tenth of an engine's time.
+aiokafka makes them one by one, through two generators and with four fields more: a tenth of an engine's time. Sources
+take a fetch as a whole, whose records are made when they are needed (`wire/log.py`): another tenth.
 What is read stays the same: not what was aborted, no control batches, nothing from before the position
 (`test_kafka_fetched.py` reads aiokafka's own way beside it).
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, dropwhile, islice
-from typing import Any
+from typing import Any, Final, final
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 
-from flowmachine.wire.log import StoredRecord
+from flowmachine.adapters.kafka.errors import translated
+from flowmachine.wire.log import Fetch, InputRecord, StoredRecord
+
+WHOLE: Final = sys.maxsize
+"""As `max_records` of `getmany`: a `WholeFetch` of all that has come."""
 
 # ruff: noqa: SLF001 - what is looked into here has no public name
 
@@ -26,24 +32,41 @@ def read_lean_records() -> None:
     setattr(FetchResult, "getall", _take)  # noqa: B010
 
 
-def _take(result: Any, max_records: int | None = None) -> list[StoredRecord]:
+@final
+class WholeFetch:
+    """All records of a partition that one answer of a broker has brought. They are made as they are iterated, once."""
+
+    def __init__(self, place: tuple[str, int], batches: Sequence[Any], position: int, size: int) -> None:
+        self._place = place
+        self._batches = batches
+        self._position = position
+        self.size = size
+        """Bytes, as they came."""
+        self._count: int = sum(batch.next_offset - max(batch.base_offset, position) for batch in batches)
+
+    def __len__(self) -> int:
+        """How many records, at most: compaction may have taken some out of their batches."""
+        return self._count
+
+    def __iter__(self) -> Iterator[StoredRecord]:
+        """The records. Raises TransientError when bytes are no records."""
+        with translated("reading {}/{}".format(*self._place)):
+            yield from _as_stored(self._place, _from(self._position, chain.from_iterable(self._batches)))
+
+
+def as_fetch(records: WholeFetch | Sequence[InputRecord]) -> Fetch:
+    """What `getmany` has given; a list where `read_lean_records` was not called."""
+    return Fetch(records, len(records), records.size) if isinstance(records, WholeFetch) else Fetch.of(records)
+
+
+def _take(result: Any, max_records: int | None = None) -> Sequence[StoredRecord] | WholeFetch:
     """Up to so many records; the consumer's position is then behind them."""
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return []
-    topic, partition = result._topic_partition
+    if max_records == WHOLE:
+        return _take_whole(result)
     fetched = result._partition_records
-    taken = [
-        StoredRecord(
-            topic,
-            partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            tuple(headers) if (headers := record.headers) else (),
-        )
-        for record in islice(fetched._records_iterator, max_records)
-    ]
+    taken = list(_as_stored(result._topic_partition, islice(fetched._records_iterator, max_records)))
     if taken:
         fetched.next_fetch_offset = max(fetched.next_fetch_offset, taken[-1].offset + 1)
     result._update_position()
@@ -52,10 +75,37 @@ def _take(result: Any, max_records: int | None = None) -> list[StoredRecord]:
     return taken
 
 
+def _take_whole(result: Any) -> Sequence[StoredRecord] | WholeFetch:
+    fetched = result._partition_records
+    position = fetched.next_fetch_offset
+    batches = list(_readable_batches(fetched))
+    result._update_position()
+    result._partition_records = None
+    size = fetched._records.size_in_bytes()
+    return WholeFetch(result._topic_partition, batches, position, size) if batches else []
+
+
+def _as_stored(place: tuple[str, int], records: Iterable[Any]) -> Iterator[StoredRecord]:
+    topic, partition = place
+    for record in records:
+        headers = record.headers
+        yield StoredRecord(
+            topic,
+            partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(headers) if headers else (),
+        )
+
+
 def _unpack(fetched: Any) -> Iterator[Any]:
     """All records of a fetch from the position on, as they stand in their batches."""
-    position = fetched.next_fetch_offset
-    records = chain.from_iterable(_readable_batches(fetched))
+    return _from(fetched.next_fetch_offset, chain.from_iterable(_readable_batches(fetched)))
+
+
+def _from(position: int, records: Iterable[Any]) -> Iterator[Any]:
     return dropwhile(lambda record: record.offset < position, records)
 
 

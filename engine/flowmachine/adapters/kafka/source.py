@@ -1,7 +1,6 @@
 """An input topic partition on Kafka, and how a consumer that reads one partition is set up."""
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -9,8 +8,9 @@ from aiokafka import errors as kafka
 
 from flowmachine.adapters.kafka.connection import KafkaConnection
 from flowmachine.adapters.kafka.errors import translated
+from flowmachine.adapters.kafka.fetched import WHOLE, as_fetch
 from flowmachine.errors import TransientError
-from flowmachine.wire.log import InputRecord
+from flowmachine.wire.log import Fetch
 
 FETCH_BYTES = 2 * 1024 * 1024
 UNPACKED_RECORDS_MAX = 5_000
@@ -56,20 +56,20 @@ class KafkaSource:
         end = self._consumer.highwater(self._topic_partition)
         return 0 if end is None else max(0, end - position)
 
-    async def fetch(self, records_max: int) -> Sequence[InputRecord]:
+    async def fetch(self) -> Fetch:
         """As the port says. Records that retention removed before we read them are reported, then skipped."""
         topic, partition = self._topic_partition
         while True:
             try:
                 with translated(f"reading {topic}/{partition}"):
-                    fetched = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=records_max)
+                    fetched = await self._consumer.getmany(timeout_ms=LOOK_MS, max_records=WHOLE)
             except TransientError as error:
                 if not isinstance(error.__cause__, kafka.OffsetOutOfRangeError):
                     raise
                 await self._skip_removed()
                 continue
             for records in fetched.values():
-                return records
+                return as_fetch(records)
             self._require_reading()
 
     def _require_reading(self) -> None:
