@@ -154,10 +154,10 @@ class LogContract(TransactionContract, RestoreContract):
 
     async def test_lag_is_what_has_not_been_fetched(self, harness: LogHarness) -> None:
         log, intake = await harness.make_log(), harness.topics.intake
-        source = source_of(await soon(log.open_partition(1)), intake)
         large = b"v" * 900_000  # so that one fetch does not bring them all
         for _ in range(5):
             await soon(log.append_intake([OutputRecord(intake, b"a", large, 1)]))
+        source = source_of(await soon(log.open_partition(1)), intake)
         fetched = 0
         lags: list[int] = []
         while fetched < 5:
