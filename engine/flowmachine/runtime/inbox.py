@@ -64,7 +64,7 @@ class Inbox:
         self._update()
 
     def put_back(self, internal: Sequence[Input]) -> None:
-        """Return inputs that the latest `take` gave and the batch has no room for: they come first again."""
+        """Return inputs that the latest `take_internal` gave and the batch has no room for: they come first again."""
         self._internal[:0] = internal
         self._update()
 
@@ -92,10 +92,10 @@ class Inbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether `take` would return nothing."""
+        """Whether nothing waits here."""
         return not self._fetches and not self._internal
 
-    def take(self) -> list[Input]:
+    def take_internal(self) -> list[Input]:
         """The inputs from inside the engine."""
         internal, self._internal = self._internal, []
         self._update()

@@ -106,7 +106,7 @@ class PartitionTask:
         self._settled = 0
         """Fetches of the inbox whose records have all been committed."""
         self._in_flight = 0
-        """Records that are being committed."""
+        """Records that have been planned and are not committed."""
         self._committed_at = 0.0
         self._sources: Sequence[Source] = ()
         self._intake: Source | None = None
@@ -241,11 +241,12 @@ class PartitionTask:
         try:
             while await self._inbox.wait(IDLE_SECONDS):
                 await self._gather()
-                internal = self._inbox.take()
+                internal = self._inbox.take_internal()
                 after = under_way.plan if under_way is not None else None
                 with closing(self._inbox.take_records()) as records:
                     plan = self.partition.plan(records, internal, self._clock(), after=after)
                 self._inbox.put_back(internal[plan.internal_taken :])
+                self._in_flight += plan.records_taken
                 if under_way is not None:
                     await self._finish(log, under_way)
                 under_way = self._start_commit(log, plan)
@@ -277,7 +278,6 @@ class PartitionTask:
             self._committed_at = loop.time()
             return _Committed(self._committed_at - started, self._clock())
 
-        self._in_flight += plan.records_taken
         return _Commit(plan, self._inbox.finished, asyncio.create_task(commit()))
 
     async def _finish(self, log: PartitionLog, commit: "_Commit") -> None:

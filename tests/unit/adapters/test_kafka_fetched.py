@@ -2,6 +2,11 @@
 
 import subprocess
 import sys
+import weakref
+from typing import Any
+from unittest.mock import Mock
+
+from flowmachine.adapters.kafka.fetched import WholeFetch, as_fetch
 
 _PROGRAM = """
 from unittest.mock import Mock
@@ -33,3 +38,22 @@ def test_records_are_ours() -> None:
     # In a process of its own, as it is for the whole process.
     run = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
+
+
+class Batch(list[Any]):
+    """As aiokafka's, which holds its records unpacked once it has been read."""
+
+    base_offset, next_offset = 0, 2
+
+
+def test_what_has_been_read_of_a_fetch_is_released() -> None:
+    record = Mock(offset=0, headers=[])
+    batches = [Batch([record, record]) for _ in range(3)]
+    alive = [weakref.ref(batch) for batch in batches]
+    fetch = as_fetch(WholeFetch(("events", 3), batches, 0, 1000))
+    batches.clear()
+    assert (fetch.count, fetch.size) == (6, 1000)
+    for taken, left in ((1, 3), (1, 3), (1, 2), (2, 1)):
+        fetch.take(taken)
+        assert sum(batch() is not None for batch in alive) == left
+    assert (fetch.count, fetch.size) == (1, 166)

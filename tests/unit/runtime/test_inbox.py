@@ -64,11 +64,11 @@ async def test_what_a_batch_has_no_room_for_comes_first_again() -> None:
     await inbox.put(Fetch.of(records))
     inbox.put_internal(first)
     inbox.put_internal(second)
-    assert inbox.take() == [first, second]
+    assert inbox.take_internal() == [first, second]
     assert take(inbox, 1) == records[:1]
     inbox.put_back([second])
     assert inbox.full.is_set()
-    assert inbox.take() == [second]
+    assert inbox.take_internal() == [second]
     assert take(inbox) == records[1:5]
     assert not inbox.full.is_set()
     assert take(inbox) == records[5:]

@@ -7,6 +7,7 @@ What is read stays the same: not what was aborted, no control batches, nothing f
 """
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, dropwhile, islice
 from typing import Any, Final, final
@@ -36,13 +37,13 @@ def read_lean_records() -> None:
 class WholeFetch:
     """All records of a partition that one answer of a broker has brought. They are made as they are iterated, once."""
 
-    def __init__(self, place: tuple[str, int], batches: Sequence[Any], position: int, size: int) -> None:
+    def __init__(self, place: tuple[str, int], batches: Iterable[Any], position: int, size: int) -> None:
+        """`size`: bytes, as they came."""
         self._place = place
-        self._batches = batches
+        self._batches = deque(batches)
         self._position = position
         self.size = size
-        """Bytes, as they came."""
-        self._count: int = sum(batch.next_offset - max(batch.base_offset, position) for batch in batches)
+        self._count: int = sum(batch.next_offset - max(batch.base_offset, position) for batch in self._batches)
 
     def __len__(self) -> int:
         """How many records, at most: compaction may have taken some out of their batches."""
@@ -51,7 +52,11 @@ class WholeFetch:
     def __iter__(self) -> Iterator[StoredRecord]:
         """The records. Raises TransientError when bytes are no records."""
         with translated("reading {}/{}".format(*self._place)):
-            yield from _as_stored(self._place, _from(self._position, chain.from_iterable(self._batches)))
+            yield from _as_stored(self._place, _from(self._position, chain.from_iterable(self._release())))
+
+    def _release(self) -> Iterator[Any]:
+        while self._batches:  # one that has been read has unpacked itself, and must not stay
+            yield self._batches.popleft()
 
 
 def as_fetch(records: WholeFetch | Sequence[InputRecord]) -> Fetch:
