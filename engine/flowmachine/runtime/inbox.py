@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from flowmachine.core.inputs import Input
@@ -21,8 +22,10 @@ class Inbox:
     def __init__(self, records_max: int, bytes_max: int) -> None:
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._fetches: deque[Fetch] = deque()
-        self._put = 0
+        self._fetches: dict[str, deque[tuple[int, Fetch]]] = {}
+        """By their topics, of which the first has its turn; each with its number."""
+        self._held_back: dict[int, Fetch] = {}
+        """Those that wait for room, by their numbers."""
         self._internal: list[Input] = []
         self._error: BaseException | None = None
         self._is_closed = False
@@ -32,30 +35,29 @@ class Inbox:
         self.full = asyncio.Event()
         """Set while there is a whole batch, or nothing more will come."""
         self.received = 0
-        """Fetches ever put, those that wait for room included."""
-        self._held_back = 0
-        """Records of fetches that wait for room."""
+        """Fetches ever put, those that wait for room included: they are numbered from 1."""
 
     @property
     def count(self) -> int:
         """How many records wait here, at most."""
-        return self._held_back + sum(fetch.count for fetch in self._fetches)
+        return sum(fetch.count for fetch in chain(self._held_back.values(), self._ready()))
 
     @property
     def finished(self) -> int:
-        """How many fetches have been taken to their end, or fewer."""
-        return self._put - len(self._fetches)
+        """The fetches up to this number have been taken to their end."""
+        ready = (number for fetches in self._fetches.values() for number, _ in fetches)
+        return min(chain(self._held_back, ready), default=self.received + 1) - 1
 
-    async def put(self, fetch: Fetch) -> None:
-        """Add what a source has read; waits for room first."""
+    async def put(self, topic: str, fetch: Fetch) -> None:
+        """Add what a source of that topic has read; waits for room first."""
         self.received += 1
-        self._held_back += fetch.count
+        number = self.received
+        self._held_back[number] = fetch
         try:
             await self._has_room.wait()
         finally:
-            self._held_back -= fetch.count
-        self._put += 1
-        self._fetches.append(fetch)
+            del self._held_back[number]
+        self._fetches.setdefault(topic, deque()).append((number, fetch))
         self._update()
 
     def put_internal(self, received: Input) -> None:
@@ -102,33 +104,52 @@ class Inbox:
         return internal
 
     def take_records(self) -> Generator[InputRecord]:
-        """Records up to one batch by its count; those that are not asked for stay, once this is closed."""
+        """Records up to one batch by its count; those that are not asked for stay, once this is closed.
+
+        The topics take turns at being the first: a long fetch of one does not hold back another's.
+        """
         room = self._records_max
         try:
-            while self._fetches and room:
-                fetch = self._fetches[0]
-                piece = fetch.take(min(room, _PIECE))
-                room -= len(piece)
-                if not fetch.count:
-                    self._fetches.popleft()
-                asked_for = iter(piece)
-                try:
-                    yield from asked_for
-                finally:
-                    if rest := list(asked_for):
-                        self._fetches.appendleft(Fetch.of(rest))
+            for topic in list(self._fetches):
+                if room:
+                    fetches = self._fetches.pop(topic)
+                    try:
+                        room = yield from _take(fetches, room)
+                    finally:
+                        if fetches:
+                            self._fetches[topic] = fetches  # behind the others
         finally:
             self._update()
 
+    def _ready(self) -> Iterator[Fetch]:
+        return (fetch for fetches in self._fetches.values() for _, fetch in fetches)
+
     def _update(self) -> None:
         """Tell those who wait, by what is there now. An error or the end is heard of at once."""
-        count = sum(fetch.count for fetch in self._fetches)
-        size = sum(fetch.size for fetch in self._fetches)
+        count = sum(fetch.count for fetch in self._ready())
+        size = sum(fetch.size for fetch in self._ready())
         batches = max(count / self._records_max, size / self._bytes_max)
         is_over = self._error is not None or self._is_closed
         _signal(self._changed, is_over or not self.is_empty)
         _signal(self.full, is_over or batches >= 1)
         _signal(self._has_room, batches < 2)
+
+
+def _take(fetches: deque[tuple[int, Fetch]], room: int) -> Generator[InputRecord, None, int]:
+    """Records out of fetches, at most `room`; returns for how many there is room after them."""
+    while fetches and room:
+        number, fetch = fetches[0]
+        piece = fetch.take(min(room, _PIECE))
+        room -= len(piece)
+        if not fetch.count:
+            fetches.popleft()
+        records = iter(piece)
+        try:
+            yield from records
+        finally:
+            if rest := list(records):
+                fetches.appendleft((number, Fetch.of(rest)))
+    return room
 
 
 def _signal(event: asyncio.Event, is_set: bool) -> None:

@@ -231,7 +231,7 @@ class PartitionTask:
     async def _read(self, source: Source) -> None:
         try:
             while True:
-                await self._inbox.put(await source.fetch())
+                await self._inbox.put(source.topic, await source.fetch())
         except Exception as error:  # noqa: BLE001 - the partition task must hear of whatever ended the reading
             self._inbox.fail(error)
 

@@ -13,6 +13,7 @@ from tests.support.builders import event_record, resumed
 
 FOR_EVER = 60.0
 BYTES_MAX = 1_000_000
+TOPIC = "events"
 
 
 def steps(count: int) -> list[InputRecord]:
@@ -28,7 +29,7 @@ def take(inbox: Inbox, count: int | None = None) -> list[InputRecord]:
 async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:
     inbox = Inbox(2, BYTES_MAX)
     records = steps(3)
-    await inbox.put(Fetch.of(records))
+    await inbox.put(TOPIC, Fetch.of(records))
     assert await inbox.wait(FOR_EVER)
     assert take(inbox) == records[:2]
     assert await inbox.wait(FOR_EVER)
@@ -38,7 +39,7 @@ async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:
 
 async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once() -> None:
     inbox = Inbox(2, BYTES_MAX)
-    await inbox.put(Fetch.of(steps(1)))
+    await inbox.put(TOPIC, Fetch.of(steps(1)))
     assert await inbox.wait(FOR_EVER)
     inbox.fail(TransientError("the log is away"))
     take(inbox)
@@ -49,7 +50,7 @@ async def test_an_error_between_wait_and_take_is_raised_by_the_next_wait_at_once
 
 async def test_an_end_between_wait_and_take_is_seen_by_the_next_wait_at_once() -> None:
     inbox = Inbox(2, BYTES_MAX)
-    await inbox.put(Fetch.of(steps(1)))
+    await inbox.put(TOPIC, Fetch.of(steps(1)))
     assert await inbox.wait(FOR_EVER)
     inbox.close()
     take(inbox)
@@ -61,7 +62,7 @@ async def test_what_a_batch_has_no_room_for_comes_first_again() -> None:
     inbox = Inbox(4, BYTES_MAX)
     records = steps(6)
     first, second = resumed(saga_id="first"), resumed(saga_id="second")
-    await inbox.put(Fetch.of(records))
+    await inbox.put(TOPIC, Fetch.of(records))
     inbox.put_internal(first)
     inbox.put_internal(second)
     assert inbox.take_internal() == [first, second]
@@ -80,7 +81,7 @@ async def test_nothing_is_lost_or_told_twice_wherever_a_batch_ends(room: int) ->
     inbox = Inbox(130, BYTES_MAX)
     records = steps(300)
     for start, end in pairwise((0, 70, 200, 300)):
-        await inbox.put(Fetch.of(records[start:end]))
+        await inbox.put(TOPIC, Fetch.of(records[start:end]))
     taken: list[InputRecord] = []
     while not inbox.is_empty:
         taken += take(inbox, room)
@@ -90,8 +91,8 @@ async def test_nothing_is_lost_or_told_twice_wherever_a_batch_ends(room: int) ->
 
 async def test_it_knows_which_fetches_have_been_taken_to_their_end() -> None:
     inbox = Inbox(3, BYTES_MAX)
-    await inbox.put(Fetch.of(steps(2)))
-    await inbox.put(Fetch.of(steps(2)))
+    await inbox.put(TOPIC, Fetch.of(steps(2)))
+    await inbox.put(TOPIC, Fetch.of(steps(2)))
     assert (inbox.received, inbox.finished) == (2, 0)
     take(inbox)
     assert inbox.finished == 1
@@ -99,11 +100,41 @@ async def test_it_knows_which_fetches_have_been_taken_to_their_end() -> None:
     assert inbox.finished == inbox.received == 2
 
 
+async def test_topics_take_turns() -> None:
+    inbox = Inbox(4, BYTES_MAX)
+    events, creations = steps(7), steps(5)
+    async with asyncio.timeout(5):
+        await inbox.put(TOPIC, Fetch.of(events))
+        await inbox.put("intake", Fetch.of(creations))
+    assert take(inbox) == events[:4]
+    assert take(inbox) == creations[:4]
+    assert take(inbox, 1) == events[4:5]
+    assert take(inbox, 2) == [creations[4], events[5]], "the room that one leaves is for the next"
+    assert inbox.finished == 0, "the second one has ended, the first has not"
+    assert take(inbox) == events[6:]
+    assert inbox.finished == 2
+
+
+async def test_what_waits_for_room_has_not_ended() -> None:
+    inbox = Inbox(1, BYTES_MAX)
+    await inbox.put(TOPIC, Fetch.of(steps(2)))
+    waiting = asyncio.create_task(inbox.put("intake", Fetch.of(steps(1))))
+    await asyncio.sleep(0)
+    assert (inbox.received, inbox.finished) == (2, 0)
+    take(inbox)
+    take(inbox)
+    assert inbox.finished == 1
+    await waiting
+    assert inbox.finished == 1
+    take(inbox)
+    assert inbox.finished == 2
+
+
 @pytest.mark.parametrize("there", [0, 1, 2, 3])
 async def test_a_fetch_may_hold_less_than_it_promised(there: int) -> None:
     inbox = Inbox(2, BYTES_MAX)
     records = steps(there)
-    await inbox.put(Fetch(records, 5, 1000))
+    await inbox.put(TOPIC, Fetch(records, 5, 1000))
     assert inbox.full.is_set()
     taken: list[InputRecord] = []
     while not inbox.is_empty:
@@ -117,10 +148,10 @@ async def test_a_fetch_may_hold_less_than_it_promised(there: int) -> None:
 async def test_readers_wait_behind_two_batches_of_large_records_too() -> None:
     inbox = Inbox(1_000, 1_000)
     large = event_record("step", {"text": "x" * 1_000})
-    await inbox.put(Fetch.of([large]))
+    await inbox.put(TOPIC, Fetch.of([large]))
     assert inbox.full.is_set()
-    await inbox.put(Fetch.of([large]))
-    waiting = asyncio.create_task(inbox.put(Fetch.of([large])))
+    await inbox.put(TOPIC, Fetch.of([large]))
+    waiting = asyncio.create_task(inbox.put(TOPIC, Fetch.of([large])))
     await asyncio.sleep(0)
     assert not waiting.done()
     assert (inbox.count, inbox.received) == (3, 3)
@@ -133,8 +164,8 @@ async def test_readers_wait_behind_two_batches_of_large_records_too() -> None:
 
 async def test_who_waits_for_room_and_gives_up_is_not_counted_any_more() -> None:
     inbox = Inbox(1, BYTES_MAX)
-    await inbox.put(Fetch.of(steps(2)))
-    waiting = asyncio.create_task(inbox.put(Fetch.of(steps(3))))
+    await inbox.put(TOPIC, Fetch.of(steps(2)))
+    waiting = asyncio.create_task(inbox.put(TOPIC, Fetch.of(steps(3))))
     await asyncio.sleep(0)
     assert inbox.count == 5
     waiting.cancel()
@@ -145,11 +176,11 @@ async def test_who_waits_for_room_and_gives_up_is_not_counted_any_more() -> None
 async def test_bytes_of_what_has_been_taken_do_not_count_any_more() -> None:
     inbox = Inbox(2, 1_000)
     large, small = event_record("step", {"text": "x" * 1_000}), event_record("step")
-    await inbox.put(Fetch.of([large, small, small]))
+    await inbox.put(TOPIC, Fetch.of([large, small, small]))
     assert inbox.full.is_set()
     assert take(inbox) == [large, small]
     assert not inbox.full.is_set()
-    await inbox.put(Fetch.of([large]))
+    await inbox.put(TOPIC, Fetch.of([large]))
     assert take(inbox) == [small, large]
     assert not inbox.full.is_set()
     assert inbox.is_empty
