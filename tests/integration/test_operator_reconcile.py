@@ -199,8 +199,7 @@ async def test_a_changed_machine_rolls_out_one_by_one(lab: Lab, kafka_broker: Ka
     assert least >= 1
     assert after["status"]["revision"] != before["status"]["revision"]
     assert len(await lab.config_maps()) == 2
-    reasons = [event["reason"] for event in await lab.kube_events("orders")]
-    assert reasons.count("Revision") == 1
+    assert len(await lab.until_told("orders", "Revision")) == 1
 
 
 async def test_old_config_maps_go(lab: Lab, kafka_broker: KafkaBroker) -> None:
@@ -243,7 +242,7 @@ async def test_scale_and_pause(lab: Lab, kafka_broker: KafkaBroker) -> None:
     assert (await lab.until_ready("orders"))["status"]["replicas"] == 1
     await lab.run_kubectl("scale", "fm/orders", "--replicas=0")
     assert (await lab.until_ready("orders", reason="Paused"))["status"]["readyReplicas"] == 0
-    notes = [event["message"] for event in await lab.kube_events("orders") if event["reason"] == "Scaled"]
+    notes = await lab.until_told("orders", "Scaled", times=2)
     assert sorted(notes) == ["from 1 to 0 engines", "from 2 to 1 engines"]
 
 

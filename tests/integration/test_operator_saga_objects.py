@@ -68,7 +68,7 @@ async def test_engine_makes_objects_up_to_the_bound_and_the_machine_says_so(
         full = await lab.until_condition("orders", "StoreReady", status="False", reason="StoreFull")
         assert "there are 2 Saga objects: that is `maxObjects`" in full["message"]
         assert (await lab.condition("orders", "Ready"))["status"] == "True"
-        assert "StoreFull" in {event["reason"] for event in await lab.kube_events("orders")}
+        await lab.until_told("orders", "StoreFull")
         heading, *rows = (await lab.run_kubectl("get", "sagas")).splitlines()
         assert heading.split() == ["NAME", "MACHINE", "STATE", "BUSINESS", "STATE", "AGE"]
         assert [row.split()[1:3] for row in rows] == [["orders", "created"]] * 2

@@ -212,10 +212,16 @@ class Lab:
         selector = "app.kubernetes.io/managed-by=flowmachine-operator"
         return await self.api.list(CONFIG_MAP.path(self.namespace), selector=selector)
 
-    async def kube_events(self, machine: str) -> list[Manifest]:
-        """What was told on a FlowMachine."""
-        events = await self.api.list(EVENT.path(self.namespace))
-        return [event for event in events if event["involvedObject"]["name"] == machine]
+    async def until_told(self, machine: str, reason: str, *, times: int = 1) -> list[str]:
+        """Wait for events on a FlowMachine, which come after the status that they explain; returns their messages."""
+
+        async def look() -> list[str] | None:
+            events = await self.api.list(EVENT.path(self.namespace))
+            told = [e["message"] for e in events if e["involvedObject"]["name"] == machine and e["reason"] == reason]
+            return told if len(told) >= times else None
+
+        messages: list[str] = await until(look, f"{machine}: {times} events {reason}")
+        return messages
 
     async def until_quiet(self, operator: OperatorProcess) -> None:
         """Wait until nothing was written for two seconds."""
