@@ -16,7 +16,7 @@ _PIECE: Final = 64
 class Inbox:
     """Bounded: readers wait while two batches are already there, so a slow log slows the reading.
 
-    A batch has `records_max` records, or fewer that have `bytes_max` bytes.
+    A batch is whole once `records_max` records wait, or fewer that have `bytes_max` bytes.
     """
 
     def __init__(self, records_max: int, bytes_max: int) -> None:

@@ -89,8 +89,7 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 class Fetch:
     """What a source has read at once. Its records are made when they are taken; until then they may be plain bytes.
 
-    Records that are made long before they are needed have left the processor's caches by then, which costs an engine a
-    tenth of its time.
+    Records that are made long before they are needed have left the processor's caches by then (`docs/performance.md`).
     """
 
     def __init__(self, records: Iterable[InputRecord], count: int, size: int) -> None:

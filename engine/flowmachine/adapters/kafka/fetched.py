@@ -1,7 +1,7 @@
 """How an engine gets at the records that aiokafka has fetched: many at once, and made of what engines look at.
 
 aiokafka makes them one by one, through two generators and with four fields more: a tenth of an engine's time. Sources
-take a fetch as a whole, whose records are made when they are needed (`wire/log.py`): another tenth.
+take a fetch as a whole, whose records are made when they are needed (`wire/log.py`).
 What is read stays the same: not what was aborted, no control batches, nothing from before the position
 (`test_kafka_fetched.py` reads aiokafka's own way beside it).
 """
