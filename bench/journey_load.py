@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,11 +81,11 @@ class JourneyLoad:
         return {"latencies_ms": [round(self._latencies[key] * 1000, 2) for key in counted]}
 
     async def _begin(self, keys: Sequence[bytes]) -> None:
-        settings, loop = self._settings, asyncio.get_running_loop()
-        begin = loop.time() + _LEAD_SECONDS
+        settings = self._settings
+        begin = time.monotonic() + _LEAD_SECONDS
         for number, key in enumerate(keys):
             due = begin + number / settings.rate
-            await asyncio.sleep(max(due - loop.time(), 0))
+            await asyncio.sleep(max(due - time.monotonic(), 0))
             self._due[key] = due
             value, headers = creation_value(key), list(CREATE_HEADERS)
             await self._producer.send(settings.intake, value, key, number % PARTITIONS, headers=headers)
@@ -96,7 +97,7 @@ class JourneyLoad:
                 await self._producer.send(self._settings.events, event, record.key, partition)
 
     async def _note(self, _: int, records: Sequence[Any]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for record in records:
             if record.value and _FINAL in record.value and record.key in self._due:
                 self._latencies[record.key] = now - self._due.pop(record.key)

@@ -2,7 +2,7 @@
 
 A process of its own, so that one clock times both ends and the programs under test are not disturbed. One consumer per
 partition (`bench/watching.py`), and one batch of events at a time to each partition: what may go while one is on its
-way goes with the next.
+way goes with the next. Times are `time.monotonic`'s: uvloop's own go by milliseconds.
 
 *Paced*: events at a rate, evenly. An event's latency counts from the moment when it was due, not from when it was
 sent: if this process or the broker stalls, the events behind the stall have waited too (coordinated omission). Prints
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,18 +120,18 @@ class PacedLoad(Load):
         self._late: list[float] = []
 
     def _begin(self) -> None:
-        self._begun_at = asyncio.get_running_loop().time() + _LEAD_SECONDS
+        self._begun_at = time.monotonic() + _LEAD_SECONDS
 
     async def _wait_for_more(self, partition: int, sent: int) -> int:
-        loop, rate = asyncio.get_running_loop(), self._settings.rate
+        rate = self._settings.rate
         due = self._begun_at + (sent * PARTITIONS + partition) / rate
-        await asyncio.sleep(max(due - loop.time(), 0))
-        late = loop.time() - due
+        await asyncio.sleep(max(due - time.monotonic(), 0))
+        late = time.monotonic() - due
         self._late.append(late)
         return sent + count_due(late, rate)
 
     async def _note(self, _: int, records: Sequence[Any]) -> None:
-        since = asyncio.get_running_loop().time() - self._begun_at
+        since = time.monotonic() - self._begun_at
         for record in records:
             number = self._number[record.key]
             self._latencies.setdefault(number, since - number / self._settings.rate)
@@ -173,7 +174,7 @@ class LimitLoad(Load):
         self._may_send[partition] += len(records)
         self._has_more[partition].set()
         self._arrived += len(records)
-        self._samples.append(Sample(asyncio.get_running_loop().time(), self._arrived))
+        self._samples.append(Sample(time.monotonic(), self._arrived))
         if self._arrived == self._count:
             self._all_arrived.set()
 

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ class LoopLoad:
     async def _begin(self, partition: int, count: int) -> None:
         waiting = self._waiting[partition]
         keys = [waiting.pop() for _ in range(min(count, len(waiting)))]
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         self._begun_at.update((key, now) for key in keys)
         creations = [(key, creation_value(key)) for key in keys]
         await self._send(self._settings.intake, partition, creations, headers=CREATE_HEADERS)
@@ -106,7 +107,7 @@ class LoopLoad:
         await self._send(self._settings.events, partition, answers)
 
     async def _note(self, partition: int, records: Sequence[Any]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         ended = [record.key for record in records if record.value and _FINAL in record.value]
         self._ended += [(now, now - self._begun_at.pop(key)) for key in ended]
         if len(self._ended) == self._count:
