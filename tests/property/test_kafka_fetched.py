@@ -120,7 +120,7 @@ def read(
     looks: list[tuple[int, list[tuple[object, ...]]]] = []
     while result.has_more():
         taken = result.getall(counts[len(looks) % len(counts)])
-        rows = [(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken]
+        rows = [(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in taken]
         looks.append((state.position, rows))
     return looks
 
@@ -138,7 +138,7 @@ def read_whole(partition: Partition, start: int, count_max: int) -> tuple[int, l
         left = fetch.count
         taken = fetch.take(count_max)
         assert len(taken) <= left
-        rows += [(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in taken]
+        rows += [(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in taken]
     assert fetch.take(count_max) == []
     return state.position, rows
 

@@ -51,8 +51,8 @@ class Partition:
         to its home; those behind them are for the next plan, and not asked for.
         """
         batch = Batch(self.machine, self.settings, self.sagas, self.command_places, self.sampler, after)
-        internal_taken = batch.take(internal, batch.take_internal)
-        records_taken = batch.take(records, batch.take_record)
+        internal_taken = batch.take_inputs(internal)
+        records_taken = batch.take_records(records)
         return batch.to_plan(now_ms, records_taken=records_taken, internal_taken=internal_taken)
 
     def confirm(self, plan: BatchPlan) -> None:

@@ -40,7 +40,7 @@ class Inbox:
     @property
     def count(self) -> int:
         """How many records wait here, at most."""
-        return sum(fetch.count for fetch in chain(self._held_back.values(), self._ready()))
+        return sum(fetch.count for fetch in self._held_back.values()) + self._size()[0]
 
     @property
     def finished(self) -> int:
@@ -67,8 +67,9 @@ class Inbox:
 
     def put_back(self, internal: Sequence[Input]) -> None:
         """Return inputs that the latest `take_internal` gave and the batch has no room for: they come first again."""
-        self._internal[:0] = internal
-        self._update()
+        if internal:
+            self._internal[:0] = internal
+            self._update()
 
     def fail(self, error: BaseException) -> None:
         """Make `wait` raise."""
@@ -100,11 +101,12 @@ class Inbox:
     def take_internal(self) -> list[Input]:
         """The inputs from inside the engine."""
         internal, self._internal = self._internal, []
-        self._update()
+        if internal:
+            self._update()
         return internal
 
-    def take_records(self) -> Generator[InputRecord]:
-        """Records up to one batch by its count; those that are not asked for stay, once this is closed.
+    def take_pieces(self) -> Generator[Iterator[InputRecord]]:
+        """Records up to one batch by its count, some dozens at a time; what is not taken stays, once this is closed.
 
         The topics take turns at being the first: a long fetch of one does not hold back another's.
         """
@@ -121,13 +123,18 @@ class Inbox:
         finally:
             self._update()
 
-    def _ready(self) -> Iterator[Fetch]:
-        return (fetch for fetches in self._fetches.values() for _, fetch in fetches)
+    def _size(self) -> tuple[int, int]:
+        """Records and bytes that a batch may take."""
+        count = size = 0
+        for fetches in self._fetches.values():
+            for _, fetch in fetches:
+                count += fetch.count
+                size += fetch.size
+        return count, size
 
     def _update(self) -> None:
         """Tell those who wait, by what is there now. An error or the end is heard of at once."""
-        count = sum(fetch.count for fetch in self._ready())
-        size = sum(fetch.size for fetch in self._ready())
+        count, size = self._size()
         batches = max(count / self._records_max, size / self._bytes_max)
         is_over = self._error is not None or self._is_closed
         _signal(self._changed, is_over or not self.is_empty)
@@ -135,8 +142,8 @@ class Inbox:
         _signal(self._has_room, batches < 2)
 
 
-def _take(fetches: deque[tuple[int, Fetch]], room: int) -> Generator[InputRecord, None, int]:
-    """Records out of fetches, at most `room`; returns for how many there is room after them."""
+def _take(fetches: deque[tuple[int, Fetch]], room: int) -> Generator[Iterator[InputRecord], None, int]:
+    """Pieces out of fetches, at most `room` records; returns for how many there is room after them."""
     while fetches and room:
         number, fetch = fetches[0]
         piece = fetch.take(min(room, _PIECE))
@@ -145,7 +152,7 @@ def _take(fetches: deque[tuple[int, Fetch]], room: int) -> Generator[InputRecord
             fetches.popleft()
         records = iter(piece)
         try:
-            yield from records
+            yield records
         finally:
             if rest := list(records):
                 fetches.appendleft((number, Fetch.of(rest)))

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from itertools import chain
 
 from flowmachine.core.actions import Outcome
 from flowmachine.core.definition import SagaId
@@ -243,7 +244,8 @@ class PartitionTask:
                 await self._gather()
                 internal = self._inbox.take_internal()
                 after = under_way.plan if under_way is not None else None
-                with closing(self._inbox.take_records()) as records:
+                with closing(self._inbox.take_pieces()) as pieces:
+                    records = chain.from_iterable(pieces)
                     plan = self.partition.plan(records, internal, self._clock(), after=after)
                 self._inbox.put_back(internal[plan.internal_taken :])
                 self._in_flight += plan.records_taken

@@ -85,7 +85,6 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
 
 
-@final
 class Fetch:
     """What a source has read at once. Its records are made when they are taken; until then they may be plain bytes.
 
@@ -106,7 +105,7 @@ class Fetch:
         return cls(records, len(records), sum(len(record.value or b"") for record in records))
 
     def take(self, count_max: int) -> list[InputRecord]:
-        """The next records; fewer than `count_max` are the last ones."""
+        """The next records; fewer than `count_max` are the last ones. Raises TransientError if they cannot be read."""
         taken = list(islice(self._records, count_max))
         left = self.count - len(taken) if len(taken) == count_max else 0
         self.size = self.size * left // self.count if left else 0

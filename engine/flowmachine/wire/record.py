@@ -12,7 +12,8 @@ encode_saga: Callable[[Saga], bytes] = msgspec.json.Encoder().encode
 """The record's value."""
 encode_saga_into: Callable[[Saga, bytearray], None] = msgspec.json.Encoder().encode_into
 """The same as all that a buffer holds: one that is used again does not grow step by step for every saga."""
-_decode_saga = msgspec.json.Decoder(Saga).decode
+decode_known_saga: Callable[[bytes], Saga] = msgspec.json.Decoder(Saga).decode
+"""As `decode_saga`, of a record that a restore has looked at, or that we have made. Raises msgspec's errors."""
 
 
 @final
@@ -38,7 +39,7 @@ _decode_head = msgspec.json.Decoder(Head).decode
 def decode_saga(value: bytes) -> Saga:
     """The saga in a record of ours. Raises InvariantError if it is none, or of a version that we do not know."""
     try:
-        saga = _decode_saga(value)
+        saga = decode_known_saga(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvariantError(f"a record of the sagas topic cannot be read: {error}") from error
     if saga.v != RECORD_VERSION:

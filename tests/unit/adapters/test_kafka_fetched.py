@@ -27,8 +27,8 @@ assignment = Mock()
 assignment.state_value.return_value = Mock(paused=False, position=0)
 result = FetchResult(place, assignment=assignment, partition_records=records, backoff=0)
 assert result.getall(5) == [
-    StoredRecord("events", 3, 0, 7, b"saga", b"event", (("h", b"v"),)),
-    StoredRecord("events", 3, 1, 8, None, None),
+    StoredRecord("events", 3, 0, 7, b"saga", b"event", [("h", b"v")]),
+    StoredRecord("events", 3, 1, 8, None, None, []),
 ]
 assert not result.has_more()
 """

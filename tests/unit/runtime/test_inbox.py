@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import closing
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 import pytest
 
@@ -22,8 +22,8 @@ def steps(count: int) -> list[InputRecord]:
 
 def take(inbox: Inbox, count: int | None = None) -> list[InputRecord]:
     """What a batch takes that has room for `count` records."""
-    with closing(inbox.take_records()) as records:
-        return list(islice(records, count))
+    with closing(inbox.take_pieces()) as pieces:
+        return list(islice(chain.from_iterable(pieces), count))
 
 
 async def test_a_batch_is_taken_in_order_and_the_rest_stays() -> None:

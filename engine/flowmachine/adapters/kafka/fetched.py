@@ -9,7 +9,9 @@ What is read stays the same: not what was aborted, no control batches, nothing f
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, dropwhile, islice
+from functools import partial
+from itertools import chain, dropwhile, islice, starmap
+from operator import attrgetter
 from typing import Any, Final, final
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
@@ -20,6 +22,9 @@ from flowmachine.wire.log import Fetch, InputRecord, StoredRecord
 
 WHOLE: Final = sys.maxsize
 """As `max_records` of `getmany`: a `WholeFetch` of all that has come."""
+
+_fields = attrgetter("offset", "timestamp", "key", "value", "headers")
+"""Of a record as aiokafka reads it, in the order of a `StoredRecord`'s."""
 
 # ruff: noqa: SLF001 - what is looked into here has no public name
 
@@ -34,34 +39,34 @@ def read_lean_records() -> None:
 
 
 @final
-class WholeFetch:
-    """All records of a partition that one answer of a broker has brought. They are made as they are iterated, once."""
+class WholeFetch(Fetch):
+    """All records of a partition that one answer of a broker has brought."""
 
     def __init__(self, place: tuple[str, int], batches: Iterable[Any], position: int, size: int) -> None:
         """`size`: bytes, as they came."""
         self._place = place
         self._batches = deque(batches)
-        self._position = position
-        self.size = size
-        self._count: int = sum(batch.next_offset - max(batch.base_offset, position) for batch in self._batches)
+        count = sum(batch.next_offset - max(batch.base_offset, position) for batch in self._batches)
+        records = _from(position, chain.from_iterable(self._release()))
+        super().__init__(_as_stored(place, records), count, size)
 
     def __len__(self) -> int:
         """How many records, at most: compaction may have taken some out of their batches."""
-        return self._count
+        return self.count
 
-    def __iter__(self) -> Iterator[StoredRecord]:
-        """The records. Raises TransientError when bytes are no records."""
+    def take(self, count_max: int) -> list[InputRecord]:
+        """As any fetch; bytes that are no records raise TransientError."""
         with translated("reading {}/{}".format(*self._place)):
-            yield from _as_stored(self._place, _from(self._position, chain.from_iterable(self._release())))
+            return super().take(count_max)
 
     def _release(self) -> Iterator[Any]:
         while self._batches:  # one that has been read has unpacked itself, and must not stay
             yield self._batches.popleft()
 
 
-def as_fetch(records: WholeFetch | Sequence[InputRecord]) -> Fetch:
+def as_fetch(records: Fetch | Sequence[InputRecord]) -> Fetch:
     """What `getmany` has given; a list where `read_lean_records` was not called."""
-    return Fetch(records, len(records), records.size) if isinstance(records, WholeFetch) else Fetch.of(records)
+    return records if isinstance(records, Fetch) else Fetch.of(records)
 
 
 def _take(result: Any, max_records: int | None = None) -> Sequence[StoredRecord] | WholeFetch:
@@ -91,18 +96,7 @@ def _take_whole(result: Any) -> Sequence[StoredRecord] | WholeFetch:
 
 
 def _as_stored(place: tuple[str, int], records: Iterable[Any]) -> Iterator[StoredRecord]:
-    topic, partition = place
-    for record in records:
-        headers = record.headers
-        yield StoredRecord(
-            topic,
-            partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            tuple(headers) if headers else (),
-        )
+    return starmap(partial(StoredRecord, *place), map(_fields, records))
 
 
 def _unpack(fetched: Any) -> Iterator[Any]:
