@@ -57,3 +57,16 @@ def test_what_has_been_read_of_a_fetch_is_released() -> None:
         fetch.take(taken)
         assert sum(batch() is not None for batch in alive) == left
     assert (fetch.count, fetch.size) == (1, 166)
+
+
+def test_a_fetch_that_is_dropped_is_gone_at_once() -> None:
+    # Megabytes each: they must not wait for the garbage collector.
+    record = Mock(offset=0, headers=[])
+    for taken in (0, 1, 2, 3, 4, 5):
+        batches = [Batch([record, record]) for _ in range(2)]
+        alive = [weakref.ref(batch) for batch in batches]
+        fetch = as_fetch(WholeFetch(("events", 3), batches, 0, 1000))
+        batches.clear()
+        fetch.take(taken)
+        del fetch
+        assert not any(batch() for batch in alive)

@@ -45,10 +45,10 @@ class WholeFetch(Fetch):
     def __init__(self, place: tuple[str, int], batches: Iterable[Any], position: int, size: int) -> None:
         """`size`: bytes, as they came."""
         self._place = place
-        self._batches = deque(batches)
-        count = sum(batch.next_offset - max(batch.base_offset, position) for batch in self._batches)
-        records = _from(position, chain.from_iterable(self._release()))
-        super().__init__(_as_stored(place, records), count, size)
+        unread = deque(batches)
+        count = sum(batch.next_offset - max(batch.base_offset, position) for batch in unread)
+        # `_release` must not know this fetch: in a circle both would stay until the garbage collector comes by.
+        super().__init__(_as_stored(place, _from(position, chain.from_iterable(_release(unread)))), count, size)
 
     def __len__(self) -> int:
         """How many records, at most: compaction may have taken some out of their batches."""
@@ -59,9 +59,10 @@ class WholeFetch(Fetch):
         with translated("reading {}/{}".format(*self._place)):
             return super().take(count_max)
 
-    def _release(self) -> Iterator[Any]:
-        while self._batches:  # one that has been read has unpacked itself, and must not stay
-            yield self._batches.popleft()
+
+def _release(batches: deque[Any]) -> Iterator[Any]:
+    while batches:  # one that has been read has unpacked itself, and must not stay
+        yield batches.popleft()
 
 
 def as_fetch(records: Fetch | Sequence[InputRecord]) -> Fetch:
