@@ -1,12 +1,14 @@
 """A participant's Kafka: a consumer group on the commands topics, an idempotent producer for the events."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import errors as kafka
 
 from flowmachine.adapters.kafka.connection import stop_client
 from flowmachine.participants.participant import Answer
@@ -20,12 +22,15 @@ RECORDS_MAX = 500
 FETCH_WAIT_MS = 50
 """aiokafka asks a broker for all partitions at once: a command waits until the poll for partitions without one ends."""
 
+_log = logging.getLogger(__name__)
+
 
 class _KafkaSession:
-    def __init__(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, events_topic: str) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, events_topic: str, group: str) -> None:
         self._consumer = consumer
         self._producer = producer
         self._events_topic = events_topic
+        self._group = group
 
     async def fetch(self) -> Sequence[InputRecord]:
         while True:
@@ -42,7 +47,12 @@ class _KafkaSession:
         await asyncio.gather(*sent)
 
     async def commit(self) -> None:
-        await self._consumer.commit()
+        try:
+            await self._consumer.commit()
+        except (kafka.CommitFailedError, kafka.IllegalStateError) as error:
+            # The group has shared out its partitions anew. Whoever has them now gets these commands once more, and
+            # engines pass over a second answer.
+            _log.warning("commands may come again", extra={"group": self._group, "reason": type(error).__name__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ class KafkaTransport:
         try:
             await producer.start()
             await consumer.start()
-            yield _KafkaSession(consumer, producer, self.events)
+            yield _KafkaSession(consumer, producer, self.events, self.group)
         finally:
             await stop_client(consumer)
             await stop_client(producer)
