@@ -140,6 +140,13 @@ def test_new_event_does_not_overtake_held_ones(kicks: int) -> None:
     assert plan.resumable == []
 
 
+def test_an_event_that_would_move_the_saga_waits_for_the_held_ones_all_the_same() -> None:
+    partition = under(ORDERS, waiting("noise"))
+    plan = plan_and_confirm(partition, [event_record("orderPrepared")])
+    assert plan.outcomes == {Outcome.ADVANCED: 1, Outcome.UNEXPECTED: 1}
+    assert get_saga(partition).held == ()
+
+
 def test_malformed_record_does_not_disturb_held_events() -> None:
     partition = under(ORDERS, waiting("orderPrepared"))
     plan = plan_and_confirm(partition, [msgspec.structs.replace(event_record("x"), value=b"junk")])
