@@ -137,7 +137,7 @@ class Batch:
         """Decide records of the log in their order until the batch is large enough; returns how many.
 
         Asks for no further one. Nearly every record is an event that moves a saga which waits for nothing: those are
-        decided here, by the steps of `take_record` without a call for each, which takes an engine a twelfth less time.
+        decided here, by the steps of `take_record` without a call for each: a twentieth of an engine's time is saved.
         What turns out to be anything else begins anew there: `decide` is pure, and nothing has been noted by then.
         """
         machine, settings, buffer = self.machine, self.settings, self.buffer
@@ -163,7 +163,7 @@ class Batch:
                     received = EventReceived(saga_id, message.message_label, message.message_payload, record.timestamp)
                     decision = decide(machine, before, received)
                     saga = decision.saga
-                    is_waiting = before.held or before.hold or before.outbox
+                    is_waiting = before.held or before.hold
                     if saga and decision.outcome is _ADVANCED and not (is_waiting or saga.outbox or decision.failures):
                         encode_saga_into(saga, buffer)
                         text = bytes(buffer)
